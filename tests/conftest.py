@@ -1,0 +1,39 @@
+"""Every test runs on eight fake CPU devices, with cheap compilation.
+
+Low XLA optimisation and a compile cache keep the suite inside its time
+budget; neither changes what a test may conclude, since all tolerances are
+those of float32 arithmetic. Rank promotion is an error: a silently broadcast
+axis is the most common way to a wrong loss.
+"""
+
+import os
+import pathlib
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = (
+  os.environ.get("XLA_FLAGS", "")
+  + " --xla_force_host_platform_device_count=8"
+  + " --xla_backend_optimization_level=0"
+)
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+
+import jax
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+REFERENCE = ROOT.parent / "shared" / "reference"
+
+
+def pytest_configure(config):
+  jax.config.update("jax_numpy_rank_promotion", "raise")
+  cache = config.cache.mkdir("jax")
+  jax.config.update("jax_compilation_cache_dir", str(cache))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture(scope="session")
+def reference() -> pathlib.Path:
+  """Folder with YuE's own tokenizer and documents, where it is at hand."""
+  if not REFERENCE.is_dir():
+    pytest.skip(f"no reference material at {REFERENCE}")
+  return REFERENCE

@@ -1,0 +1,243 @@
+"""One decoder-only transformer: LLaMA blocks, stacked and scanned.
+
+Axis letters, the same in einsum strings, shape annotations and spec names:
+  B batch         T query position   S key position   V vocabulary
+  D model width   F mlp width        N query heads    K key/value heads
+  G = N // K      H head width       L layers
+
+Parameters are float32 and live in an NNX module that does nothing else than
+hold them; every transformation (vmap, scan, checkpoint, grad, jit) is JAX's
+own. Activations have `cfg.dtype`; norms, rotations and the softmax compute in
+float32.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Bool, Float, Int
+
+from yue_jax.attention import attend, packed_causal_mask
+from yue_jax.config import ModelConfig
+from yue_jax.sharding import SPECS
+
+# Which activations of a block the backward pass may keep.
+_REMAT_POLICIES = {
+  "none": jax.checkpoint_policies.everything_saveable,
+  "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+  "full": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+class RMSNorm(nnx.Module):
+  def __init__(self, cfg: ModelConfig):
+    self.scale = nnx.Param(jnp.ones(cfg.width, out_sharding=SPECS.scale_d))
+    self.eps = cfg.norm_eps
+
+  def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+    y = x.astype(jnp.float32)
+    y *= jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + self.eps)
+    # LLaMA rounds before it scales; parity in bfloat16 depends on the order.
+    return y.astype(x.dtype) * self.scale[None, None, :].astype(x.dtype)
+
+
+def rotate(
+  x: Float[Array, "B T N H"], positions: Int[Array, "B T"], base: float
+) -> Float[Array, "B T N H"]:
+  """Rotary embedding, half-split as in LLaMA (not interleaved)."""
+  half = x.shape[-1] // 2
+  frequency = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
+  angle = positions[:, :, None, None].astype(jnp.float32)
+  angle = angle * frequency[None, None, None, :]
+  sin, cos = jnp.sin(angle), jnp.cos(angle)
+  lo, hi = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+  rotated = [lo * cos - hi * sin, hi * cos + lo * sin]
+  return jnp.concatenate(rotated, axis=-1).astype(x.dtype)
+
+
+class Attention(nnx.Module):
+  """The four projections; what lies between them is given by the caller."""
+
+  def __init__(self, cfg: ModelConfig, *, rngs: nnx.Rngs):
+    d, n, k, h = cfg.width, cfg.heads, cfg.kv_heads, cfg.head_width
+    self.q = _weight(rngs, (d, n, h), SPECS.q_dnh, cfg.init_std)
+    self.k = _weight(rngs, (d, k, h), SPECS.kv_dkh, cfg.init_std)
+    self.v = _weight(rngs, (d, k, h), SPECS.kv_dkh, cfg.init_std)
+    self.out = _weight(rngs, (n, h, d), SPECS.out_nhd, cfg.init_std)
+    self.rope_base = cfg.rope_base
+
+  def __call__(self, x, positions, mix):
+    q = jnp.einsum("BTD,DNH->BTNH", x, _cast(self.q, x))
+    k = jnp.einsum("BTD,DKH->BTKH", x, _cast(self.k, x))
+    v = jnp.einsum("BTD,DKH->BTKH", x, _cast(self.v, x))
+    q = rotate(q, positions, self.rope_base)
+    k = rotate(k, positions, self.rope_base)
+    y, memory = mix(q, k, v)
+    y = jnp.einsum(
+      "BTNH,NHD->BTD", y, _cast(self.out, x), out_sharding=SPECS.act_btd
+    )
+    return y, memory
+
+
+class Mlp(nnx.Module):
+  def __init__(self, cfg: ModelConfig, *, rngs: nnx.Rngs):
+    d, f = cfg.width, cfg.mlp_width
+    self.gate = _weight(rngs, (d, f), SPECS.up_df, cfg.init_std)
+    self.up = _weight(rngs, (d, f), SPECS.up_df, cfg.init_std)
+    self.down = _weight(rngs, (f, d), SPECS.down_fd, cfg.init_std)
+
+  def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+    gate = jax.nn.silu(jnp.einsum("BTD,DF->BTF", x, _cast(self.gate, x)))
+    up = jnp.einsum("BTD,DF->BTF", x, _cast(self.up, x))
+    return jnp.einsum(
+      "BTF,FD->BTD", gate * up, _cast(self.down, x), out_sharding=SPECS.act_btd
+    )
+
+
+class Block(nnx.Module):
+  def __init__(self, cfg: ModelConfig, *, rngs: nnx.Rngs):
+    self.attention_norm = RMSNorm(cfg)
+    self.attention = Attention(cfg, rngs=rngs)
+    self.mlp_norm = RMSNorm(cfg)
+    self.mlp = Mlp(cfg, rngs=rngs)
+
+  def __call__(self, x: Float[Array, "B T D"], positions, mix: Callable):
+    """`mix(q, k, v)` gives the heads' output and the memory it leaves."""
+    y, memory = self.attention(self.attention_norm(x), positions, mix)
+    x = x + y
+    return x + self.mlp(self.mlp_norm(x)), memory
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class KVCache:
+  """Keys and values of all layers; slot S holds one token of every row."""
+
+  keys: Float[Array, "L B S K H"]
+  values: Float[Array, "L B S K H"]
+
+
+class Decoder(nnx.Module):
+  """Token ids in, logits out; the parameters of all layers on axis 0."""
+
+  def __init__(self, cfg: ModelConfig, *, rngs: nnx.Rngs):
+    table = (cfg.vocab_size, cfg.width)
+    self.embed = _weight(rngs, table, SPECS.embed_vd, cfg.init_std)
+    self.blocks = jax.vmap(lambda r: Block(cfg, rngs=r))(rngs.split(cfg.layers))
+    self.norm = RMSNorm(cfg)
+    self.unembed = _weight(rngs, table, SPECS.embed_vd, cfg.init_std)
+    self.cfg = cfg
+
+  def __call__(
+    self,
+    tokens: Int[Array, "B T"],
+    segments: Int[Array, "B T"],
+    positions: Int[Array, "B T"],
+  ) -> Float[Array, "B T V"]:
+    """Logits of the token after each one given.
+
+    Args:
+      tokens: ids.
+      segments: tokens see earlier tokens of their own segment only; 0 is
+        padding.
+      positions: rotary position, counted from 0 in every segment.
+    """
+    mask = packed_causal_mask(segments)
+
+    def mix(q, k, v):
+      return attend(q, k, v, mask), None
+
+    body = jax.checkpoint(
+      lambda x, block: block(x, positions, mix),
+      policy=_REMAT_POLICIES[self.cfg.remat],
+      prevent_cse=False,  # scan already keeps forward and backward apart
+    )
+    x, _ = jax.lax.scan(body, self._embedded(tokens), self.blocks)
+    return self._logits(x)
+
+  def extend(
+    self,
+    cache: KVCache,
+    tokens: Int[Array, "B T"],
+    *,
+    slot: Int[Array, ""],
+    positions: Int[Array, "B T"],
+    mask: Bool[Array, "B T S"],
+  ) -> tuple[KVCache, Float[Array, "B T V"]]:
+    """Writes T tokens into the cache from `slot` on; logits after each.
+
+    `mask[b, t, s]` says whether token t of row b may see slot s, the slots
+    written by this very call included. The whole cache is the carry of the
+    scan over layers, so that XLA updates it in place.
+    """
+
+    def body(carry, block_and_layer):
+      x, cache = carry
+      block, layer = block_and_layer
+
+      def mix(q, k, v):
+        written = _write(cache, layer, slot, k, v)
+        keys, values = _read(written, layer)
+        return attend(q, keys, values, mask), written
+
+      return block(x, positions, mix), None
+
+    layers = jnp.arange(self.cfg.layers)
+    start = (self._embedded(tokens), cache)
+    (x, cache), _ = jax.lax.scan(body, start, (self.blocks, layers))
+    return cache, self._logits(x)
+
+  def empty_cache(self, batch: int, slots: int) -> KVCache:
+    cfg = self.cfg
+    shape = (cfg.layers, batch, slots, cfg.kv_heads, cfg.head_width)
+    zeros = functools.partial(
+      jnp.zeros, shape, cfg.dtype, out_sharding=SPECS.cache_lbskh
+    )
+    return KVCache(zeros(), zeros())
+
+  def _embedded(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+    # Whole rows first: a lookup that is cut along D as well as along B makes
+    # the partitioner replicate the activations.
+    table = jax.sharding.reshard(
+      self.embed[...].astype(self.cfg.dtype), SPECS.lookup_vd
+    )
+    return table.at[tokens].get(out_sharding=SPECS.act_btd)
+
+  def _logits(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
+    x = self.norm(x)
+    return jnp.einsum(
+      "BTD,VD->BTV", x, _cast(self.unembed, x), out_sharding=SPECS.logits_btv
+    )
+
+
+def _write(cache: KVCache, layer, slot, k, v) -> KVCache:
+  at = (layer, 0, slot, 0, 0)
+
+  def update(into, new):
+    new = jax.sharding.reshard(new.astype(into.dtype), SPECS.keys_bskh)
+    return jax.lax.dynamic_update_slice(into, new[None], at)
+
+  return KVCache(update(cache.keys, k), update(cache.values, v))
+
+
+def _read(cache: KVCache, layer):
+  take = functools.partial(
+    jax.lax.dynamic_index_in_dim, index=layer, axis=0, keepdims=False
+  )
+  return take(cache.keys), take(cache.values)
+
+
+def _weight(
+  rngs: nnx.Rngs, shape: tuple[int, ...], spec: P, std: float
+) -> nnx.Param:
+  return nnx.Param(
+    std * jax.random.normal(rngs.params(), shape, out_sharding=spec)
+  )
+
+
+def _cast(weight: nnx.Param, like: Array) -> Array:
+  return weight[...].astype(like.dtype)
