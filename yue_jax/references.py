@@ -1,8 +1,31 @@
-"""References: which clip of a song an in-context document opens with."""
+"""References: which clip of a song an in-context document opens with.
 
+Mode and length are a function of (seed, epoch, song number) and of the
+frames the song's sections span, so that document lengths are known before
+any codes are read; only the start may look at the codes. Numbers come from a
+counter hash written out here, not from a random generator whose streams may
+change between versions: the same arguments give the same clip for ever.
+"""
+
+from collections.abc import Sequence
 import dataclasses
+import functools
+import math
+from typing import Protocol
 
+import numpy as np
+
+FRAME_RATE = 50  # frames a second
 MODES = ("dual", "mixture", "vocal", "backing")
+MODE_TRACKS = {
+  "dual": ("vocal", "backing"),
+  "mixture": ("mixture",),
+  "vocal": ("vocal",),
+  "backing": ("backing",),
+}
+
+# Which draw a number is for, the fourth counter of `uniform`.
+_MODE, _LENGTH, _START = range(3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,3 +35,117 @@ class Reference:
   mode: str
   start: int
   length: int
+
+  def __post_init__(self):
+    if self.mode not in MODES:
+      raise ValueError(f"mode={self.mode!r}, expected one of {MODES}")
+
+
+class Spanned(Protocol):
+  """A section as far as references care: half-open frames, and its kind."""
+
+  start: int
+  end: int
+  chorus: bool
+
+
+def draw_modes(
+  seed: int, epoch: int, *, songs: np.ndarray, modes: Sequence[str] = MODES
+) -> np.ndarray:
+  """Modes of numbered songs, uniform over `modes`: indices into it."""
+  number = uniform(seed, epoch, songs, _MODE) * len(modes)
+  return number.astype(np.int64)
+
+
+def draw_lengths(
+  seed: int, epoch: int, *, songs: np.ndarray, spans: np.ndarray
+) -> np.ndarray:
+  """Frames of the clips of numbered songs, (songs,) int64.
+
+  From N(30 s, variance 3 s^2) truncated to 20-40 s. A clip longer than the
+  song's span is half the span instead, and never less than a frame.
+  """
+  seconds = np.interp(uniform(seed, epoch, songs, _LENGTH), *_inverse_cdf())
+  lengths = (seconds * FRAME_RATE).astype(np.int64)
+  return np.where(lengths > spans, np.maximum(spans // 2, 1), lengths)
+
+
+def draw_start(
+  seed: int,
+  epoch: int,
+  *,
+  song: int,
+  length: int,
+  sections: Sequence[Spanned],
+  tracks: Sequence[np.ndarray],
+) -> int:
+  """First frame of the clip: inside a chorus where one is long enough.
+
+  Otherwise anywhere in the span of the sections. Drawn again up to five
+  times while a track, (T,) codes, has fewer distinct codes in the clip than
+  a tenth of its frames.
+  """
+  starts = _allowed_starts(length, sections)
+  for attempt in range(6):
+    place, offset = uniform(seed, epoch, song, _START, attempt, np.arange(2))
+    allowed = starts[int(place * len(starts))]
+    start = allowed[int(offset * len(allowed))]
+    clips = (track[start : start + length] for track in tracks)
+    if all(len(np.unique(clip)) * 10 >= length for clip in clips):
+      break
+  return start
+
+
+def song_spans(
+  starts: np.ndarray, ends: np.ndarray, offsets: np.ndarray
+) -> np.ndarray:
+  """Frames from each song's first section to the end of its last, (songs,).
+
+  Sections of all songs one after the other, those of song i from offsets[i]
+  to offsets[i + 1]; every song has at least one.
+  """
+  first = np.minimum.reduceat(starts, offsets[:-1])
+  return np.maximum.reduceat(ends, offsets[:-1]) - first
+
+
+def uniform(*counters: np.ndarray | int) -> np.ndarray:
+  """Numbers in [0, 1), a hash of integer counters broadcast together.
+
+  Each counter passes through the finalizer of SplitMix64 (Steele, Lea and
+  Flood 2014). Example: uniform(0, 0, 0) = 0.6462...
+  """
+  with np.errstate(over="ignore"):  # arithmetic is modulo 2^64
+    state = np.uint64(0)
+    for counter in counters:
+      counter = np.asarray(counter).astype(np.int64).astype(np.uint64)
+      state = _mix(state + counter + np.uint64(0x9E3779B97F4A7C15))
+  return (state >> np.uint64(11)) * 2.0**-53
+
+
+def _mix(state: np.ndarray) -> np.ndarray:
+  state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+  state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+  return state ^ (state >> np.uint64(31))
+
+
+@functools.cache
+def _inverse_cdf() -> tuple[np.ndarray, np.ndarray]:
+  """Cumulative probabilities, and the 100 lengths in seconds they belong to."""
+  seconds = np.linspace(20.0, 40.0, 100)
+  scale = math.sqrt(2 * 3.0)
+  cdf = np.array([math.erf((x - 30.0) / scale) for x in seconds])
+  return (cdf - cdf[0]) / (cdf[-1] - cdf[0]), seconds
+
+
+def _allowed_starts(length: int, sections: Sequence[Spanned]) -> list[range]:
+  choruses = [s for s in sections if s.chorus and s.end - s.start >= length]
+  if choruses:
+    return [range(s.start, s.end - length + 1) for s in choruses]
+  first = min(section.start for section in sections)
+  last = max(section.end for section in sections)
+  if length > last - first:
+    raise ValueError(
+      f"a clip of {length} frames in a song of {last - first}; "
+      "lengths come from draw_lengths"
+    )
+  return [range(first, last - length + 1)]
