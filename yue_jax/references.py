@@ -10,6 +10,7 @@ change between versions: the same arguments give the same clip for ever.
 from collections.abc import Sequence
 import dataclasses
 import functools
+import hashlib
 import math
 from typing import Protocol
 
@@ -23,9 +24,6 @@ MODE_TRACKS = {
   "vocal": ("vocal",),
   "backing": ("backing",),
 }
-
-# Which draw a number is for, the fourth counter of `uniform`.
-_MODE, _LENGTH, _START = range(3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +51,7 @@ def draw_modes(
   seed: int, epoch: int, *, songs: np.ndarray, modes: Sequence[str] = MODES
 ) -> np.ndarray:
   """Modes of numbered songs, uniform over `modes`: indices into it."""
-  number = uniform(seed, epoch, songs, _MODE) * len(modes)
+  number = uniform(seed, epoch, songs, purpose="mode") * len(modes)
   return number.astype(np.int64)
 
 
@@ -65,7 +63,8 @@ def draw_lengths(
   From N(30 s, variance 3 s^2) truncated to 20-40 s. A clip longer than the
   song's span is half the span instead, and never less than a frame.
   """
-  seconds = np.interp(uniform(seed, epoch, songs, _LENGTH), *_inverse_cdf())
+  probability = uniform(seed, epoch, songs, purpose="length")
+  seconds = np.interp(probability, *_inverse_cdf())
   lengths = (seconds * FRAME_RATE).astype(np.int64)
   return np.where(lengths > spans, np.maximum(spans // 2, 1), lengths)
 
@@ -87,7 +86,9 @@ def draw_start(
   """
   starts = _allowed_starts(length, sections)
   for attempt in range(6):
-    place, offset = uniform(seed, epoch, song, _START, attempt, np.arange(2))
+    place, offset = uniform(
+      seed, epoch, song, attempt, np.arange(2), purpose="start"
+    )
     allowed = starts[int(place * len(starts))]
     start = allowed[int(offset * len(allowed))]
     clips = (track[start : start + length] for track in tracks)
@@ -108,18 +109,24 @@ def song_spans(
   return np.maximum.reduceat(ends, offsets[:-1]) - first
 
 
-def uniform(*counters: np.ndarray | int) -> np.ndarray:
-  """Numbers in [0, 1), a hash of integer counters broadcast together.
+def counter_hash(*counters: np.ndarray | int, purpose: str) -> np.ndarray:
+  """Hashes integer counters, broadcast together, to uint64.
 
-  Each counter passes through the finalizer of SplitMix64 (Steele, Lea and
-  Flood 2014). Example: uniform(0, 0, 0) = 0.6462...
+  Each counter in turn passes through the finalizer of SplitMix64 (Steele, Lea
+  and Flood 2014); `purpose` keeps draws apart that share their counters.
   """
+  digest = hashlib.sha256(purpose.encode()).digest()
+  state = np.uint64(int.from_bytes(digest[:8], "little"))
   with np.errstate(over="ignore"):  # arithmetic is modulo 2^64
-    state = np.uint64(0)
     for counter in counters:
-      counter = np.asarray(counter).astype(np.int64).astype(np.uint64)
-      state = _mix(state + counter + np.uint64(0x9E3779B97F4A7C15))
-  return (state >> np.uint64(11)) * 2.0**-53
+      number = np.asarray(counter).astype(np.int64).astype(np.uint64)
+      state = _mix(state + number + np.uint64(0x9E3779B97F4A7C15))
+  return state
+
+
+def uniform(*counters: np.ndarray | int, purpose: str) -> np.ndarray:
+  """Numbers in [0, 1) from the upper 53 bits of `counter_hash`."""
+  return (counter_hash(*counters, purpose=purpose) >> np.uint64(11)) * 2.0**-53
 
 
 def _mix(state: np.ndarray) -> np.ndarray:
