@@ -1,4 +1,4 @@
-"""Documents: token ids, with the stream of every token, built from songs.
+"""Documents: token ids, and the stream of every token.
 
   plain    { instruction and section text, audio } of every section, EOD
   cot      head, { [start_of_segment], section text, audio, [end_of_segment] }
@@ -15,18 +15,14 @@ tracks in turn. Ids equal those of the released preprocessing. Numpy only.
 
 from collections.abc import Iterable, Sequence
 import dataclasses
-import re
-from typing import Self
 
 import numpy as np
 
 from yue_jax import codec
+from yue_jax.encoding import EncodedSection, EncodedSong, Phrases
 from yue_jax.references import Reference
-from yue_jax.songs import Section, Song
-from yue_jax.tokenizer import Tokenizer
-from yue_jax.vocab import SPECIALS, Stream, Vocab, codebook_stream
+from yue_jax.vocab import Stream, Vocab, codebook_stream
 
-INSTRUCTION = "Generate music from the given lyrics segment by segment."
 TRACK_STREAMS = {
   "vocal": Stream.VOCAL,
   "backing": Stream.BACKING,
@@ -43,102 +39,6 @@ class Document:
 
   def __len__(self) -> int:
     return len(self.ids)
-
-
-@dataclasses.dataclass(frozen=True)
-class Phrases:
-  """Ids of the phrases around sections and around a reference clip."""
-
-  segment_start: tuple[int, ...]
-  segment_end: tuple[int, ...]
-  reference_start: tuple[int, ...]
-  reference_end: tuple[int, ...]
-
-  @classmethod
-  def encode(cls, tokenizer: Tokenizer) -> Self:
-    return cls(
-      segment_start=tuple(tokenizer.encode("[start_of_segment]")),
-      segment_end=tuple(tokenizer.encode("[end_of_segment]")),
-      reference_start=tuple(tokenizer.encode("[start_of_reference]")),
-      reference_end=tuple(tokenizer.encode("[end_of_reference]")),
-    )
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class EncodedSection:
-  """Ids of a section's text, and its frames (half-open).
-
-  `plain_text` has the instruction before it, encoded in one piece: a
-  tokenizer may join what two calls would keep apart.
-  """
-
-  text: np.ndarray  # int32
-  plain_text: np.ndarray  # int32
-  start: int
-  end: int
-  chorus: bool
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class EncodedSong:
-  """What documents are built from; tracks hold codebook 0, (T,) uint16."""
-
-  id: str
-  head: np.ndarray  # int32
-  sections: tuple[EncodedSection, ...]
-  tracks: dict[str, np.ndarray]  # "vocal", "backing", "mixture"
-
-
-def encode_song(
-  song: Song,
-  tokenizer: Tokenizer,
-  *,
-  vocab: Vocab,
-  instruction: str = INSTRUCTION,
-) -> EncodedSong:
-  """Encodes a song's text and keeps codebook 0 of its tracks."""
-  return EncodedSong(
-    id=song.id,
-    head=encode_head(
-      song.tags,
-      song.lyrics,
-      tokenizer=tokenizer,
-      vocab=vocab,
-      instruction=instruction,
-    ),
-    sections=tuple(
-      _encode_section(section, tokenizer, instruction)
-      for section in song.sections
-    ),
-    tracks={name: getattr(song, name)[0] for name in TRACK_STREAMS},
-  )
-
-
-def encode_head(
-  tags: str,
-  lyrics: str,
-  *,
-  tokenizer: Tokenizer,
-  vocab: Vocab,
-  instruction: str = INSTRUCTION,
-) -> np.ndarray:
-  """Ids of "{instruction}\\n[Genre] {tags}\\n{lyrics}", int32.
-
-  Tags are metadata written by the owner of the data, and the released code
-  reads special tokens in them, as in "soul <SOA> bass": text, 32001, text.
-  Lyrics are text whatever they say.
-  """
-  # re.split with a group: even pieces are text, odd ones names of specials.
-  pieces = re.split(f"<({'|'.join(SPECIALS)})>", tags)
-  pieces[0] = f"{instruction}\n[Genre] {pieces[0]}"
-  pieces[-1] = f"{pieces[-1]}\n{lyrics}"
-  ids = []
-  for number, piece in enumerate(pieces):
-    if number % 2:
-      ids.append(vocab.special(piece))
-    else:
-      ids.extend(tokenizer.encode(piece))
-  return np.array(ids, np.int32)
 
 
 def plain(song: EncodedSong, vocab: Vocab) -> Document:
@@ -225,6 +125,8 @@ def varied_windows(codes: np.ndarray, window: int) -> np.ndarray:
   A window is skipped when codebook 0 has fewer distinct codes than a twelfth
   of its frames: 25 in the released windows of 300.
   """
+  if window < 1:
+    raise ValueError(f"window={window} frames, expected at least 1")
   starts = range(0, codes.shape[1] - window + 1, window)
   kept = [
     start
@@ -269,19 +171,6 @@ def icl_extra_length(
 def window_length(window: int, *, codebooks: int = 8) -> int:
   """Length of `window_document`: 2,704 for 300 frames of eight codebooks."""
   return 4 + window * (1 + codebooks)
-
-
-def _encode_section(
-  section: Section, tokenizer: Tokenizer, instruction: str
-) -> EncodedSection:
-  plain_text = f"{instruction}\n{section.text}"
-  return EncodedSection(
-    text=np.array(tokenizer.encode(section.text), np.int32),
-    plain_text=np.array(tokenizer.encode(plain_text), np.int32),
-    start=section.start,
-    end=section.end,
-    chorus=section.label == "chorus",
-  )
 
 
 def _planned(

@@ -7,7 +7,7 @@ counter hash written out here, not from a random generator whose streams may
 change between versions: the same arguments give the same clip for ever.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
 import hashlib
@@ -95,6 +95,34 @@ def draw_start(
     if all(len(np.unique(clip)) * 10 >= length for clip in clips):
       break
   return start
+
+
+def draw(
+  seed: int,
+  epoch: int,
+  *,
+  song: int,
+  mode: str,
+  sections: Sequence[Spanned],
+  tracks: Mapping[str, np.ndarray],
+) -> Reference:
+  """Draws length and start of the clip of one song, for a given mode.
+
+  `tracks` holds (T,) codes by the names in `MODE_TRACKS`.
+  """
+  starts = np.array([section.start for section in sections])
+  ends = np.array([section.end for section in sections])
+  spans = song_spans(starts, ends, np.array([0, len(sections)]))
+  length = draw_lengths(seed, epoch, songs=np.array([song]), spans=spans)[0]
+  start = draw_start(
+    seed,
+    epoch,
+    song=song,
+    length=length,
+    sections=sections,
+    tracks=[tracks[name] for name in MODE_TRACKS[mode]],
+  )
+  return Reference(mode, start, int(length))
 
 
 def song_spans(

@@ -204,6 +204,18 @@ class Vocab:
     """
     return -(-(self.size + WRAPPER_IDS) // multiple) * multiple
 
+  def check_tokenizer(self, pieces: int) -> None:
+    """ValueError unless a tokenizer of so many pieces fits this vocabulary.
+
+    A tokenizer holds the text alone or, as YuE's own, every id there is.
+    """
+    if pieces not in (self.text_size, self.size):
+      raise ValueError(
+        f"the tokenizer has {pieces} pieces, the vocabulary expects "
+        f"{self.text_size} (its text) or {self.size} (all of it); "
+        "use the tokenizer and the vocabulary that belong together"
+      )
+
   def to_json(self) -> dict[str, Any]:
     return {
       "text_size": self.text_size,

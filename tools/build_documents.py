@@ -1,0 +1,161 @@
+"""Builds the documents of a manifest, to look at or to feed another trainer.
+
+  python tools/build_documents.py songs.jsonl --tokenizer tokenizer.model \\
+    --kind cot --seed 0 --out documents.npz
+
+writes `ids_<song>` (int32) and `streams_<song>` (uint8, numbers of
+`yue_jax.vocab.Stream`), both empty where the song is dropped. Reference clips
+are drawn from the seed, for epoch 0, by the number of the song among those
+kept. Windows are cut from the mixture track, 300 frames of 8 codebooks each.
+"""
+
+import argparse
+from collections.abc import Callable, Container
+import pathlib
+import sys
+from typing import Any
+
+import numpy as np
+
+from yue_jax import documents, encoding, references, songs
+from yue_jax.documents import Document
+from yue_jax.tokenizer import Tokenizer
+from yue_jax.vocab import MAX_CODEBOOKS, RELEASED, Stream, Vocab
+
+Row = dict[str, Any]
+Builder = Callable[[Row, int], Document]  # (row, number among those kept)
+
+REFERENCE_MODES = {
+  "icl_dual": "dual",
+  "icl_mixture": "mixture",
+  "icl_vocal": "vocal",
+  "icl_inst": "backing",
+}
+WINDOWS = {
+  "stage2": documents.windows,
+  "stage2_teacher_forcing": documents.windows_teacher_forcing,
+}
+KINDS = ("plain", "cot", *REFERENCE_MODES, *WINDOWS)
+DROPPED = Document(np.zeros(0, np.int32), np.zeros(0, np.uint8))
+
+
+def main(argv: list[str] | None = None) -> None:
+  args = parse_args(argv)
+  try:
+    arrays, lines = build(args)
+    with open(args.out, "wb") as file:
+      np.savez(file, **arrays)
+  except (OSError, ValueError) as error:
+    sys.exit(f"build_documents: {error}")
+  print("\n".join(lines))
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("manifest", type=pathlib.Path)
+  parser.add_argument("--tokenizer", type=pathlib.Path, required=True)
+  parser.add_argument("--kind", choices=KINDS, required=True)
+  parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--out", type=pathlib.Path, required=True)
+  parser.add_argument(
+    "--codes",
+    type=int,
+    help="use a small vocabulary: the tokenizer's pieces, the special tokens"
+    " and eight codebooks of so many codes (default: YuE's vocabulary)",
+  )
+  parser.add_argument("--window", type=int, default=300)
+  parser.add_argument("--min-section-seconds", type=float, default=1.0)
+  return parser.parse_args(argv)
+
+
+def build(args: argparse.Namespace) -> tuple[dict[str, np.ndarray], list[str]]:
+  """Arrays to save, and lines that say what was dropped and why."""
+  builder = make_builder(args)
+  built, lines, kept = {}, [], 0
+  for number, row in songs.read_manifest(args.manifest):
+    id = None
+    try:
+      id = new_id(row, built)
+      built[id] = DROPPED
+      built[id] = builder(row, kept)
+      kept += 1
+    except songs.SongError as error:
+      lines.append(f"line {number}, song {id}: {error.reason}: {error}")
+  lines.append(f"{kept} documents, {len(lines)} rows dropped: {args.out}")
+  ids = {f"ids_{id}": document.ids for id, document in built.items()}
+  streams = {f"streams_{id}": doc.streams for id, doc in built.items()}
+  return ids | streams, lines
+
+
+def new_id(row: Row | songs.SongError, used: Container[str]) -> str:
+  if isinstance(row, songs.SongError):
+    raise row
+  id = songs.song_id(row)
+  if id in used:
+    raise songs.SongError("duplicate_id", f"the id {id!r} was used before")
+  return id
+
+
+def make_builder(args: argparse.Namespace) -> Builder:
+  tokenizer = Tokenizer(args.tokenizer)
+  vocab = RELEASED
+  if args.codes is not None:
+    vocab = Vocab.small(tokenizer.size, codes=args.codes)
+  vocab.check_tokenizer(tokenizer.size)
+  if args.kind in WINDOWS:
+    return window_builder(args, vocab)
+  return song_builder(args, vocab, tokenizer)
+
+
+def window_builder(args: argparse.Namespace, vocab: Vocab) -> Builder:
+  def build_windows(row: Row, _: int) -> Document:
+    codes = songs.track_from_row(
+      row, args.manifest.parent, track="mixture", vocab=vocab
+    )
+    if len(codes) < MAX_CODEBOOKS:
+      message = f"{len(codes)} codebooks, windows need {MAX_CODEBOOKS}"
+      raise songs.SongError("too_few_codebooks", message)
+    document = WINDOWS[args.kind](
+      codes[:MAX_CODEBOOKS], vocab, stream=Stream.MIXTURE, window=args.window
+    )
+    if not len(document):
+      message = f"no varied window of {args.window} in {codes.shape[1]} frames"
+      raise songs.SongError("no_windows", message)
+    return document
+
+  return build_windows
+
+
+def song_builder(
+  args: argparse.Namespace, vocab: Vocab, tokenizer: Tokenizer
+) -> Builder:
+  phrases = encoding.Phrases.encode(tokenizer)
+  rules = songs.Rules(min_section_seconds=args.min_section_seconds)
+
+  def build_document(row: Row, number: int) -> Document:
+    song = encoding.encode_song(
+      songs.song_from_row(row, args.manifest.parent, vocab=vocab, rules=rules),
+      tokenizer,
+      vocab=vocab,
+    )
+    if args.kind == "plain":
+      return documents.plain(song, vocab)
+    if args.kind == "cot":
+      return documents.cot(song, vocab, phrases=phrases)
+    reference = references.draw(
+      args.seed,
+      0,
+      song=number,
+      mode=REFERENCE_MODES[args.kind],
+      sections=song.sections,
+      tracks=song.tracks,
+    )
+    return documents.icl(song, vocab, phrases=phrases, reference=reference)
+
+  return build_document
+
+
+if __name__ == "__main__":
+  main()
