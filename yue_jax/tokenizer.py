@@ -61,21 +61,29 @@ def train_tokenizer(
   match first; " word" stands for the word with the space before it.
   """
   model = io.BytesIO()
-  sentencepiece.SentencePieceTrainer.train(
-    sentence_iterator=iter(lines),
-    model_writer=model,
-    model_type="bpe",
-    vocab_size=size,
-    user_defined_symbols=[symbol.replace(" ", "▁") for symbol in symbols],
-    hard_vocab_limit=False,
-    byte_fallback=True,
-    character_coverage=1.0,
-    normalization_rule_name="identity",
-    add_dummy_prefix=False,
-    remove_extra_whitespaces=False,
-    split_digits=True,
-    minloglevel=2,
-  )
+  try:
+    sentencepiece.SentencePieceTrainer.train(
+      sentence_iterator=iter(lines),
+      model_writer=model,
+      model_type="bpe",
+      vocab_size=size,
+      hard_vocab_limit=False,
+      user_defined_symbols=[symbol.replace(" ", "▁") for symbol in symbols],
+      byte_fallback=True,
+      character_coverage=1.0,
+      normalization_rule_name="identity",
+      add_dummy_prefix=False,
+      remove_extra_whitespaces=False,
+      split_digits=True,
+      num_threads=1,
+      minloglevel=2,
+    )
+  except RuntimeError as error:
+    raise ValueError(
+      f"no tokenizer of size={size} with {len(symbols)} symbols; 256 pieces"
+      f" are for bytes, 3 for control, and the rest must hold the symbols"
+      f" and every character: {error}"
+    ) from error
   pathlib.Path(path).write_bytes(model.getvalue())
   return Tokenizer(path)
 
