@@ -1,0 +1,78 @@
+"""What a model costs: parameters, and FLOPs of training per token.
+
+One multiply-add is 2 FLOPs, and the backward pass costs twice the forward
+pass; recomputation (remat) is never counted. Only matrix multiplications
+count: the embedding lookup, norms and softmax do not. So every token costs
+
+  6 * (matmul parameters)                         projections, MLP, logits
+  12 * layers * width * (keys a query attends to) attention
+
+and conventions differ in the number of keys alone:
+
+  full     the whole context, for every query. Most published MFU figures use
+           this one, masked or not.
+  causal   the mean over a causal document, (length + 1) / 2; with the mean
+           segment length of packed samples, what they really need.
+
+At 16,384 tokens full is 1.27 times causal for the 7B, so an MFU without its
+convention says little. Standard library only.
+"""
+
+from collections.abc import Iterable
+
+from yue_jax.config import ModelConfig
+
+
+def parameters(cfg: ModelConfig) -> dict[str, int]:
+  """Number of parameters by part; the layers' are summed."""
+  d, h = cfg.width, cfg.head_width
+  return {
+    "embed": cfg.vocab_size * d,
+    "attention": cfg.layers * 2 * d * h * (cfg.heads + cfg.kv_heads),
+    "mlp": cfg.layers * 3 * d * cfg.mlp_width,
+    "norms": (2 * cfg.layers + 1) * d,
+    "unembed": cfg.vocab_size * d,
+  }
+
+
+def parameter_count(cfg: ModelConfig) -> int:
+  """All parameters, both embedding tables included."""
+  return sum(parameters(cfg).values())
+
+
+def matmul_parameters(cfg: ModelConfig) -> int:
+  """Parameters that every token is multiplied by: no lookup, no norms."""
+  parts = parameters(cfg)
+  return parts["attention"] + parts["mlp"] + parts["unembed"]
+
+
+def train_flops_per_token(cfg: ModelConfig, length: float) -> float:
+  """FLOPs to train on one token, by the causal convention.
+
+  Args:
+    cfg: the model.
+    length: of the document in which the token lies: the context where one
+      document fills it, else `mean_segment` of the packed documents.
+  """
+  return _flops_per_token(cfg, (length + 1) / 2)
+
+
+def train_flops_per_token_full(cfg: ModelConfig, context: int) -> float:
+  """FLOPs to train on one token, by the full (non-causal) convention."""
+  return _flops_per_token(cfg, context)
+
+
+def mean_segment(lengths: Iterable[int]) -> float:
+  """Mean length of a token's segment, over tokens and not over segments.
+
+  Long segments hold more of the tokens, and the attention of a segment grows
+  with its square: [1, 3] -> (1 * 1 + 3 * 3) / (1 + 3) = 2.5.
+  """
+  lengths = list(lengths)
+  if not lengths or min(lengths) < 1:
+    raise ValueError(f"segment lengths {lengths}, expected positive integers")
+  return sum(n * n for n in lengths) / sum(lengths)
+
+
+def _flops_per_token(cfg: ModelConfig, keys: float) -> float:
+  return 6 * matmul_parameters(cfg) + 12 * cfg.layers * cfg.width * keys
