@@ -228,6 +228,8 @@ class RunConfig:
   Attributes:
     seed: of the initial weights.
     vocab: the token-id map, as `Vocab.to_json` writes it.
+    initial_weights: run directory or checkpoint whose weights the run starts
+      from, with a fresh optimiser; "" for random ones.
   """
 
   seed: int
@@ -239,6 +241,7 @@ class RunConfig:
   optimizer: OptimizerConfig
   loss: LossConfig
   train: TrainConfig
+  initial_weights: str = ""
 
   def __post_init__(self):
     if self.model.vocab_size < self.vocab.size:
@@ -263,17 +266,18 @@ class RunConfig:
 
 def from_config_dict(config: Mapping[str, Any]) -> RunConfig:
   """Reads the nested mapping an experiment file returns."""
-  return _read(RunConfig, config, "")
+  return read(RunConfig, config, "")
 
 
 def to_json(cfg: RunConfig) -> dict[str, Any]:
   """Plain dictionary that `from_config_dict` reads back to an equal config."""
-  plain = dataclasses.asdict(dataclasses.replace(cfg))
+  plain = dataclasses.asdict(cfg)
   plain["vocab"] = cfg.vocab.to_json()
   return plain
 
 
-def _read(kind: Any, value: Any, path: str) -> Any:
+def read(kind: Any, value: Any, path: str) -> Any:
+  """Reads `value` as `kind`; `path` names it in errors."""
   if kind is Vocab:
     return Vocab.from_json(_plain(value))
   if dataclasses.is_dataclass(kind):
@@ -281,7 +285,7 @@ def _read(kind: Any, value: Any, path: str) -> Any:
   if typing.get_origin(kind) is dict:
     value_kind = typing.get_args(kind)[1]
     return {
-      k: _read(value_kind, v, f"{path}.{k}") for k, v in dict(value).items()
+      k: read(value_kind, v, f"{path}.{k}") for k, v in dict(value).items()
     }
   if kind is float and type(value) is int:
     value = float(value)
@@ -313,7 +317,7 @@ def _read_dataclass(kind: type, value: Any, path: str) -> Any:
   )
   if missing:
     raise ValueError(f"config lacks {[prefix + k for k in missing]}")
-  return kind(**{k: _read(hints[k], v, prefix + k) for k, v in given.items()})
+  return kind(**{k: read(hints[k], v, prefix + k) for k, v in given.items()})
 
 
 def _plain(value: Any) -> Any:
@@ -347,5 +351,3 @@ def _divides(cfg: Any, whole: str, parts: str) -> None:
       f"{whole}={getattr(cfg, whole)} is not divisible by"
       f" {parts}={getattr(cfg, parts)}"
     )
-
-

@@ -16,6 +16,7 @@ import dataclasses
 import math
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 import numpy as np
@@ -42,6 +43,7 @@ class Specs:
   up_df: P = P("fsdp", "tensor")
   down_fd: P = P("tensor", "fsdp")
   scale_d: P = P(None)
+  ids_v: P = P("tensor")
   act_btd: P = P(_ROWS, "context", None)
   mlp_btf: P = P(_ROWS, "context", "tensor")
   heads_btnh: P = P(_ROWS, "context", "tensor", None)
@@ -96,14 +98,14 @@ def make_mesh(
     if devices[0].platform == "cpu":
       grid = np.array(devices).reshape(shape)
     else:
-      grid = jax.experimental.mesh_utils.create_device_mesh(shape, devices)
+      grid = mesh_utils.create_device_mesh(shape, devices)
   else:
     if shape[0] % slices:
       raise ValueError(
         f"mesh.replica={shape[0]} is not a multiple of the {slices} slices;"
         " only the replica axis may cross slices"
       )
-    grid = jax.experimental.mesh_utils.create_hybrid_device_mesh(
+    grid = mesh_utils.create_hybrid_device_mesh(
       (shape[0] // slices, *shape[1:]), (slices, 1, 1, 1), devices
     )
   return Mesh(grid, AXES, axis_types=_EXPLICIT)
@@ -134,11 +136,13 @@ def on_mesh(mesh: Mesh, tree):
   """Abstract arrays whose layouts refer to the concrete `mesh`.
 
   Under `jax.eval_shape` layouts carry an abstract mesh, to which nothing can
-  be restored or moved.
+  be restored or moved, and scalars carry none.
   """
-  return jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(
-      x.shape, x.dtype, sharding=NamedSharding(mesh, x.sharding.spec)
-    ),
-    tree,
-  )
+
+  def place(x):
+    spec = P() if x.sharding is None else x.sharding.spec
+    return jax.ShapeDtypeStruct(
+      x.shape, x.dtype, sharding=NamedSharding(mesh, spec)
+    )
+
+  return jax.tree.map(place, tree)

@@ -1,0 +1,89 @@
+"""Small things many tests are made of."""
+
+import math
+
+import jax
+from jax.sharding import NamedSharding
+import numpy as np
+
+from yue_jax import config, sharding
+from yue_jax.vocab import Stream, Vocab
+
+VOCAB = Vocab.small(40, codes=16, codebooks=8)
+MODEL = config.ModelConfig(
+  vocab_size=192,
+  width=32,
+  mlp_width=64,
+  layers=3,
+  heads=4,
+  kv_heads=2,
+  max_positions=64,
+  dtype="float32",
+  remat="none",
+)
+MESHES = {
+  "one": config.MeshConfig(),
+  "fsdp4": config.MeshConfig(fsdp=4),
+  "fsdp2_tensor2": config.MeshConfig(fsdp=2, tensor=2),
+  "replica2_fsdp2_tensor2": config.MeshConfig(replica=2, fsdp=2, tensor=2),
+}
+
+
+def run_dict(**changes) -> dict:
+  """A run's config as plain tables; `changes` replace whole tables."""
+  return {
+    "seed": 0,
+    "vocab": VOCAB.to_json(),
+    "model": {
+      "vocab_size": 192,
+      "width": 32,
+      "mlp_width": 64,
+      "layers": 2,
+      "heads": 4,
+      "kv_heads": 2,
+      "max_positions": 64,
+      "dtype": "float32",
+      "remat": "none",
+    },
+    "mesh": {},
+    "data": {"train": "", "heldout": "", "kind": "cot", "context": 16},
+    "batch": {"samples": 8},
+    "optimizer": {
+      "peak_rate": 1e-2,
+      "final_rate": 1e-3,
+      "warmup_steps": 2,
+      "stable_steps": 4,
+      "decay_steps": 4,
+    },
+    "loss": {"weights": {"vocal": 1.0, "text": 0.5}},
+    "train": {"last_step": 10},
+    **changes,
+  }
+
+
+def mesh(cfg: config.MeshConfig) -> jax.sharding.Mesh:
+  return sharding.make_mesh(cfg, jax.devices()[: math.prod(cfg.shape)])
+
+
+def host_batch(rows=8, tokens=16, microbatches=1, seed=0) -> dict:
+  """Random tokens in two segments a row, with padding at the end."""
+  rng = np.random.default_rng(seed)
+  shape = (microbatches, rows // microbatches, tokens)
+  ids = rng.integers(0, MODEL.vocab_size, (*shape[:2], tokens + 1))
+  segments = np.ones(shape, np.int32)
+  segments[..., tokens // 2 :] = 2
+  segments[..., -2:] = 0
+  positions = np.arange(tokens) % (tokens // 2) * np.ones(shape, np.int32)
+  streams = rng.choice([Stream.TEXT, Stream.VOCAL, Stream.BACKING], size=shape)
+  return {
+    "inputs": ids[..., :-1].astype(np.int32),
+    "targets": ids[..., 1:].astype(np.int32),
+    "streams": np.where(segments == 0, Stream.PAD, streams).astype(np.uint8),
+    "segments": segments,
+    "positions": positions.astype(np.int32),
+  }
+
+
+def on(mesh_, batch: dict) -> dict:
+  layout = NamedSharding(mesh_, sharding.SPECS.batch_abt)
+  return jax.tree.map(lambda x: jax.device_put(x, layout), batch)

@@ -1,0 +1,43 @@
+"""Trains: python -m yue_jax.main --config=experiments/x.py --run_dir=runs/x.
+
+Any field of the config can be overridden: --config.train.last_step=100. The
+same command continues an interrupted run.
+"""
+
+from absl import app, flags, logging
+import jax
+from ml_collections import config_flags
+
+from yue_jax import config
+from yue_jax.train import loop
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "Experiment file; see experiments/.", lock_config=True
+)
+_RUN_DIR = flags.DEFINE_string(
+  "run_dir", None, "Where checkpoints and metrics go; continued if it has any."
+)
+_DISTRIBUTED = flags.DEFINE_bool(
+  "distributed", False, "One process of several: call jax.distributed first."
+)
+
+
+def main(argv: list[str]) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected arguments {argv[1:]}; see --help")
+  cfg = config.from_config_dict(_CONFIG.value)
+  if _DISTRIBUTED.value:
+    jax.distributed.initialize()
+  logging.info("%d devices: %s", jax.device_count(), jax.devices()[0])
+  loop.run(cfg, _RUN_DIR.value)
+
+
+def run() -> None:
+  """Entry point."""
+  logging.set_verbosity(logging.INFO)
+  flags.mark_flags_as_required(["config", "run_dir"])
+  app.run(main)
+
+
+if __name__ == "__main__":
+  run()

@@ -1,0 +1,1 @@
+"""Generation: logits -> next token -> one compiled loop -> songs."""

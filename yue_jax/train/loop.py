@@ -1,0 +1,208 @@
+"""The training loop: the order of its side effects, and why.
+
+Every turn:
+  1. take the batch of this step: a function of (data set, seed, step);
+  2. dispatch the step: the device works while the host goes on;
+  3. write the metrics of the step before, which is ready by now;
+  4. evaluate, if due;
+  5. save, if due, after the metrics up to this step are on disk, so that a
+     continuation never finds a checkpoint ahead of its metrics.
+
+A run continues by itself when its directory holds a checkpoint: the state is
+restored, the data start at the restored step and metrics after it are dropped.
+"""
+
+import dataclasses
+import json
+import time
+
+from absl import logging
+from etils import epath
+import jax
+import numpy as np
+
+from yue_jax import accounting, checkpoint, config, metrics
+from yue_jax.config import RunConfig
+from yue_jax.data import pipeline
+from yue_jax.optimizer import learning_rate, make_optimizer
+from yue_jax.progress import Progress
+from yue_jax.sharding import SPECS, check_divisible, make_mesh, on_mesh
+from yue_jax.train.state import TrainState, init_params, init_state
+from yue_jax.train.step import make_eval_step, make_train_step
+
+
+def run(cfg: RunConfig, run_dir: epath.PathLike) -> TrainState:
+  """Trains to `cfg.train.last_step` and returns the final state."""
+  run_dir = epath.Path(run_dir)
+  check_divisible(cfg.model, cfg.mesh)
+  mesh = make_mesh(cfg.mesh)
+  train, heldout = _open_data(cfg)
+  checkpointer = checkpoint.Checkpointer(run_dir, cfg)
+  if jax.process_index() == 0:
+    run_dir.mkdir(parents=True, exist_ok=True)
+  with jax.set_mesh(mesh):
+    state, first_step = _start(cfg, mesh, checkpointer)
+    if jax.process_index() == 0:
+      text = json.dumps(config.to_json(cfg), indent=2)
+      (run_dir / "config.json").write_text(text + "\n")
+    writer = metrics.MetricWriter(run_dir, resumed_at=first_step)
+    turns = _Turns(cfg, mesh, writer, checkpointer, heldout)
+    batches = pipeline.train_batches(
+      train,
+      samples_per_step=cfg.batch.samples,
+      microbatches=cfg.batch.microbatches,
+      sharding=jax.NamedSharding(mesh, SPECS.batch_abt),
+      first_step=first_step,
+      last_step=cfg.train.last_step,
+    )
+    state = turns.take(state, first_step, batches)
+    checkpointer.close()
+    writer.close()
+  return state
+
+
+def _open_data(cfg: RunConfig):
+  def open_(path):
+    return pipeline.PlannedSamples(
+      path,
+      kind=cfg.data.kind,
+      context=cfg.data.context,
+      seed=cfg.data.seed,
+      vocab=cfg.vocab,
+      attend_across_documents=cfg.data.attend_across_documents,
+    )
+
+  heldout = open_(cfg.data.heldout) if cfg.data.heldout else None
+  return open_(cfg.data.train), heldout
+
+
+def _start(cfg: RunConfig, mesh, checkpointer) -> tuple[TrainState, int]:
+  """The restored state, or else given weights, or else fresh ones."""
+  tx = make_optimizer(cfg.optimizer)
+
+  def fresh():
+    return init_state(init_params(cfg.model, cfg.seed), tx)
+
+  if checkpointer.latest_step is not None:
+    like = on_mesh(mesh, jax.eval_shape(fresh))
+    return checkpointer.restore(like), checkpointer.latest_step
+  if cfg.initial_weights:
+    weights = checkpoint.load_weights(cfg.initial_weights, mesh)
+    checkpoint.check_same_model(weights, cfg.model, cfg.vocab)
+    return jax.jit(lambda p: init_state(p, tx))(weights.params), 0
+  return jax.jit(fresh)(), 0
+
+
+class _Turns:
+  """One turn of the loop after the other."""
+
+  def __init__(self, cfg, mesh, writer, checkpointer, heldout):
+    self._cfg, self._mesh = cfg, mesh
+    self._writer, self._checkpointer = writer, checkpointer
+    self._heldout = heldout
+    self._rate = learning_rate(cfg.optimizer)
+    self._train_step = make_train_step(
+      cfg.model, cfg.loss, make_optimizer(cfg.optimizer)
+    )
+    self._eval_step = make_eval_step(cfg.model)
+    self._meter = _Meter(cfg, mesh.size)
+
+  def take(self, state: TrainState, first_step: int, batches) -> TrainState:
+    every = self._cfg.train
+    pending = None
+    with Progress(
+      every.last_step, "steps", "training", start=first_step
+    ) as progress:
+      for step, batch in enumerate(batches, start=first_step + 1):
+        state, result = self._train_step(state, batch)
+        if pending is not None:
+          self._log(*pending)
+        pending = (step, result)
+        last = step == every.last_step
+        if last or _due(step, every.checkpoint_every):
+          self._log(*pending)
+          pending = None
+        if last or _due(step, every.eval_every):
+          self._evaluate(state.params, step)
+        if last or _due(step, every.checkpoint_every):
+          self._checkpointer.save(state, step)
+        progress.advance(note=self._meter.note)
+    return state
+
+  def _log(self, step: int, result) -> None:
+    """Blocks until the step is done; writes a record where one is due."""
+    result = jax.device_get(result)
+    self._meter.count(result)
+    if step != self._cfg.train.last_step and not _due(
+      step, self._cfg.train.log_every
+    ):
+      return
+    values = {
+      "loss": float(result["loss"]),
+      **metrics.losses_by_stream(result["nats"], result["tokens"]),
+      "grad_norm": float(result["grad_norm"]),
+      "learning_rate": float(self._rate(step - 1)),
+      **self._meter.read(),
+    }
+    self._writer.write(step, "train", values)
+
+  def _evaluate(self, params, step: int) -> None:
+    if self._heldout is None:
+      return
+    batches = pipeline.eval_batches(
+      self._heldout,
+      samples_per_step=self._cfg.batch.samples,
+      microbatches=self._cfg.batch.microbatches,
+      sharding=jax.NamedSharding(self._mesh, SPECS.batch_abt),
+    )
+    # Dispatched first, added on the host afterwards, in float64.
+    sums = jax.device_get([self._eval_step(params, b) for b in batches])
+    nats = np.sum([s["nats"] for s in sums], axis=0, dtype=np.float64)
+    tokens = np.sum([s["tokens"] for s in sums], axis=0, dtype=np.float64)
+    values = metrics.losses_by_stream(nats, tokens)
+    logging.info("step %d held out: %s", step, values)
+    self._writer.write(step, "eval", values)
+    self._meter.pause()
+
+
+@dataclasses.dataclass
+class _Meter:
+  """Tokens per second and MFU since the record before."""
+
+  cfg: RunConfig
+  devices: int
+  note: str = ""
+  _tokens: float = 0.0
+  _slots: int = 0
+  _seconds: float = 0.0
+  _since: float = dataclasses.field(default_factory=time.monotonic)
+
+  def count(self, result) -> None:
+    now = time.monotonic()
+    self._seconds += now - self._since
+    self._since = now
+    self._tokens += float(np.sum(result["tokens"]))
+    self._slots += self.cfg.batch.samples * self.cfg.data.context
+    self.note = f"loss {float(result['loss']):.3f}"
+
+  def pause(self) -> None:
+    """Forgets the time since the last count, spent on something else."""
+    self._since = time.monotonic()
+
+  def read(self) -> dict[str, float | None]:
+    rate = self._tokens / self._seconds
+    slots = self._slots / self._seconds / self.devices
+    device = jax.devices()[0]
+    length = self.cfg.data.context
+    self._tokens, self._slots, self._seconds = 0.0, 0, 0.0
+    causal = accounting.causal_flops_per_token(self.cfg.model, length)
+    full = accounting.full_flops_per_token(self.cfg.model, length)
+    return {
+      "tokens_per_second": rate,
+      "mfu": metrics.utilisation(causal * slots, device),
+      "mfu_full": metrics.utilisation(full * slots, device),
+    }
+
+
+def _due(step: int, every: int) -> bool:
+  return every > 0 and step % every == 0

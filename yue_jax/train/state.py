@@ -1,0 +1,36 @@
+"""What a training run carries from step to step."""
+
+import dataclasses
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+import optax
+
+from yue_jax.config import ModelConfig
+from yue_jax.model import Decoder
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+  step: Int[Array, ""]  # optimiser updates taken so far
+  params: dict
+  opt_state: optax.OptState
+
+
+def init_params(cfg: ModelConfig, seed: int) -> dict:
+  """Initial weights; the same bits on every mesh (partitionable threefry)."""
+  decoder = Decoder(cfg, rngs=nnx.Rngs(seed))
+  return nnx.to_pure_dict(nnx.state(decoder, nnx.Param))
+
+
+def init_state(params: dict, tx: optax.GradientTransformation) -> TrainState:
+  """Call under `jax.jit` or `jax.eval_shape`, inside a mesh."""
+  return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+
+
+def decoder_graph(cfg: ModelConfig) -> nnx.GraphDef:
+  """The static half of a Decoder; `nnx.merge` joins it with parameters."""
+  return nnx.graphdef(jax.eval_shape(lambda: Decoder(cfg, rngs=nnx.Rngs(0))))

@@ -1,0 +1,94 @@
+"""One optimiser step and one evaluation step, as pure functions.
+
+A batch is a dictionary of (A, B, T) arrays (microbatch, row, token), with the
+stream of every target: the trainer knows weights by stream and nothing else
+about what the tokens mean.
+"""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+import numpy as np
+import optax
+
+from yue_jax.config import LossConfig, ModelConfig
+from yue_jax.losses import N_STREAMS, cross_entropy, sums_by_stream
+from yue_jax.train.state import TrainState, decoder_graph
+
+Batch = dict[str, Array]
+Metrics = dict[str, Any]
+
+
+def make_train_step(
+  cfg: ModelConfig, loss: LossConfig, tx: optax.GradientTransformation
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+  """Returns the jitted step; it donates the state.
+
+  Gradients are those of sum(weight * nats) / sum(weight) over all tokens of
+  all microbatches, however unevenly they are filled.
+  """
+  forward = _make_forward(cfg)
+  table = np.array(loss.table, np.float32)
+
+  def weighted_nats(params, batch):
+    sums, counts = forward(params, batch)
+    return jnp.sum(table * sums), (sums, counts)
+
+  grad_of_nats = jax.value_and_grad(weighted_nats, has_aux=True)
+
+  @functools.partial(jax.jit, donate_argnames="state")
+  def train_step(state, batch):
+    def accumulate(total, microbatch):
+      (_, sums), grads = grad_of_nats(state.params, microbatch)
+      return jax.tree.map(jnp.add, total, (grads, sums)), None
+
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    start = (zeros, (jnp.zeros(N_STREAMS), jnp.zeros(N_STREAMS)))
+    (grads, (sums, counts)), _ = jax.lax.scan(accumulate, start, batch)
+    weight = jnp.sum(table * counts)
+    grads = jax.tree.map(lambda g: g / weight, grads)
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    metrics = {
+      "nats": sums,
+      "tokens": counts,
+      "loss": jnp.sum(table * sums) / weight,
+      "grad_norm": optax.tree.norm(grads),
+    }
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(state.step + 1, params, opt_state), metrics
+
+  return train_step
+
+
+def make_eval_step(cfg: ModelConfig) -> Callable[[dict, Batch], Metrics]:
+  """Returns the jitted sums of nats and tokens by stream of one batch."""
+  forward = _make_forward(cfg)
+
+  @jax.jit
+  def eval_step(params, batch):
+    def accumulate(total, microbatch):
+      sums = forward(params, microbatch)
+      return jax.tree.map(jnp.add, total, sums), None
+
+    start = (jnp.zeros(N_STREAMS), jnp.zeros(N_STREAMS))
+    (nats, tokens), _ = jax.lax.scan(accumulate, start, batch)
+    return {"nats": nats, "tokens": tokens}
+
+  return eval_step
+
+
+def _make_forward(cfg: ModelConfig):
+  graph = decoder_graph(cfg)
+
+  def forward(params, batch):
+    decoder = nnx.merge(graph, params)
+    logits = decoder(batch["inputs"], batch["segments"], batch["positions"])
+    losses = cross_entropy(logits, batch["targets"])
+    return sums_by_stream(losses, batch["streams"])
+
+  return forward
