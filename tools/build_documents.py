@@ -6,7 +6,10 @@
 writes `ids_<song>` (int32) and `streams_<song>` (uint8, numbers of
 `yue_jax.vocab.Stream`), both empty where the song is dropped. Reference clips
 are drawn from the seed, for epoch 0, by the number of the song among those
-kept. Windows are cut from the mixture track, 300 frames of 8 codebooks each.
+kept. Windows are cut from the mixture track.
+
+Ids follow the released vocabulary unless --small-vocab is given: text as
+large as the tokenizer, then one codec block of --codebooks times --codes.
 """
 
 import argparse
@@ -54,24 +57,29 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument("manifest", type=pathlib.Path)
-  parser.add_argument("--tokenizer", type=pathlib.Path, required=True)
-  parser.add_argument("--kind", choices=KINDS, required=True)
-  parser.add_argument("--seed", type=int, default=0)
-  parser.add_argument("--out", type=pathlib.Path, required=True)
-  parser.add_argument(
-    "--codes",
-    type=int,
-    help="use a small vocabulary: the tokenizer's pieces, the special tokens"
-    " and eight codebooks of so many codes (default: YuE's vocabulary)",
+  add = parser.add_argument
+  add("manifest", type=pathlib.Path, help="JSON lines, one song each")
+  add("--tokenizer", type=pathlib.Path, required=True, help=".model file")
+  add("--kind", choices=KINDS, required=True)
+  add("--seed", type=int, default=0, help="of reference clips")
+  add("--out", type=pathlib.Path, required=True, help=".npz file")
+  add("--window", type=int, default=300, help="frames of a window")
+  add(
+    "--min-section-seconds",
+    type=float,
+    default=1.0,
+    help="shorter sections are dropped",
   )
-  parser.add_argument("--window", type=int, default=300)
-  parser.add_argument("--min-section-seconds", type=float, default=1.0)
+  add("--small-vocab", action="store_true", help="see above")
+  add("--codes", type=int, help="in a codebook of a small vocabulary [1024]")
+  add("--codebooks", type=int, help="of a small vocabulary [8]")
   return parser.parse_args(argv)
 
 
 def build(args: argparse.Namespace) -> tuple[dict[str, np.ndarray], list[str]]:
   """Arrays to save, and lines that say what was dropped and why."""
+  if not args.out.parent.is_dir():
+    raise ValueError(f"no folder {args.out.parent} to write {args.out.name} to")
   builder = make_builder(args)
   built, lines, kept = {}, [], 0
   for number, row in songs.read_manifest(args.manifest):
@@ -100,25 +108,37 @@ def new_id(row: Row | songs.SongError, used: Container[str]) -> str:
 
 def make_builder(args: argparse.Namespace) -> Builder:
   tokenizer = Tokenizer(args.tokenizer)
-  vocab = RELEASED
-  if args.codes is not None:
-    vocab = Vocab.small(tokenizer.size, codes=args.codes)
+  vocab = make_vocab(args, tokenizer)
   vocab.check_tokenizer(tokenizer.size)
   if args.kind in WINDOWS:
     return window_builder(args, vocab)
   return song_builder(args, vocab, tokenizer)
 
 
+def make_vocab(args: argparse.Namespace, tokenizer: Tokenizer) -> Vocab:
+  if args.small_vocab:
+    return Vocab.small(
+      tokenizer.size, codes=args.codes or 1024, codebooks=args.codebooks or 8
+    )
+  if args.codes or args.codebooks:
+    raise ValueError(
+      "--codes and --codebooks describe a small vocabulary; add --small-vocab"
+    )
+  return RELEASED
+
+
 def window_builder(args: argparse.Namespace, vocab: Vocab) -> Builder:
+  codebooks = min(vocab.codebooks(), MAX_CODEBOOKS)
+
   def build_windows(row: Row, _: int) -> Document:
     codes = songs.track_from_row(
       row, args.manifest.parent, track="mixture", vocab=vocab
     )
-    if len(codes) < MAX_CODEBOOKS:
-      message = f"{len(codes)} codebooks, windows need {MAX_CODEBOOKS}"
+    if len(codes) < codebooks:
+      message = f"{len(codes)} codebooks, windows need {codebooks}"
       raise songs.SongError("too_few_codebooks", message)
     document = WINDOWS[args.kind](
-      codes[:MAX_CODEBOOKS], vocab, stream=Stream.MIXTURE, window=args.window
+      codes[:codebooks], vocab, stream=Stream.MIXTURE, window=args.window
     )
     if not len(document):
       message = f"no varied window of {args.window} in {codes.shape[1]} frames"
