@@ -1,0 +1,102 @@
+"""Prepares the songs of a manifest for training.
+
+  python tools/prepare_songs.py songs.jsonl --tokenizer tokenizer.model \
+    --out data/songs
+
+reads one song per line (JSON, with the paths of its codec codes relative to
+the manifest) and writes a new directory of records, index and description.
+Songs that cannot be used are listed in rejected.jsonl and stop nothing.
+
+Ids follow the released vocabulary unless --small-vocab is given: text as
+large as the tokenizer, then one codec block of --codebooks times --codes.
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+
+from yue_jax.data.parts import Recipe
+from yue_jax.data.prepare import prepare
+from yue_jax.songs import Rules
+from yue_jax.tokenizer import Tokenizer
+from yue_jax.vocab import RELEASED, Vocab
+
+
+def main() -> None:
+  args = _parser().parse_args()
+  try:
+    info = _prepare(args)
+  except (ValueError, OSError) as error:
+    sys.exit(f"prepare_songs: {error}")
+  left_out = ", ".join(f"{n} {what}" for what, n in info["left_out"].items())
+  print(
+    f"{args.out}: {info['songs']} of {info['rows']} songs,"
+    f" {info['hours']:.4g} hours, {info['tokens']['cot']} tokens of"
+    f" lyrics-to-song documents, {info['tokens']['window']} of windows;"
+    f" rejected {sum(info['rejected'].values())} {dict(info['rejected'])};"
+    f" left out: {left_out or 'nothing'}"
+  )
+
+
+def _prepare(args: argparse.Namespace) -> dict:
+  tokenizer = Tokenizer(args.tokenizer)
+  recipe = Recipe(
+    tokenizer=tokenizer,
+    vocab=_vocab(args, tokenizer),
+    rules=Rules(min_section_seconds=args.min_section_seconds),
+    window=args.window,
+    windows_per_record=args.windows_per_record,
+  )
+  return prepare(
+    args.manifest,
+    args.out,
+    recipe=recipe,
+    workers=args.workers,
+    songs_per_shard=args.songs_per_shard,
+  )
+
+
+def _vocab(args: argparse.Namespace, tokenizer: Tokenizer) -> Vocab:
+  if args.small_vocab:
+    return Vocab.small(
+      tokenizer.size, codes=args.codes or 1024, codebooks=args.codebooks or 8
+    )
+  if args.codes or args.codebooks:
+    raise ValueError(
+      "--codes and --codebooks describe a small vocabulary; add --small-vocab"
+    )
+  return RELEASED
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  add = parser.add_argument
+  add("manifest", type=pathlib.Path, help="JSON lines, one song each")
+  add("--tokenizer", type=pathlib.Path, required=True, help=".model file")
+  add("--out", type=pathlib.Path, required=True, help="a new directory")
+  add("--window", type=int, default=300, help="frames of a window")
+  add(
+    "--windows-per-record",
+    type=int,
+    default=3,
+    help="windows read at once: as many as fit into a sample",
+  )
+  add(
+    "--min-section-seconds",
+    type=float,
+    default=1.0,
+    help="shorter sections are dropped",
+  )
+  add("--workers", type=int, default=os.cpu_count(), help="processes")
+  add("--songs-per-shard", type=int, default=512, help="rows in one file")
+  add("--small-vocab", action="store_true", help="see above")
+  add("--codes", type=int, help="in a codebook of a small vocabulary [1024]")
+  add("--codebooks", type=int, help="of a small vocabulary [8]")
+  return parser
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,1 @@
+"""From a manifest of songs to batches: prepared once, then read by number."""

@@ -1,0 +1,256 @@
+"""From a manifest of songs to a prepared data set (see `data.dataset`).
+
+  manifest ─► parts of consecutive rows ─► worker processes (`data.parts`)
+     └ in a hidden directory beside the data set: shards and columns by part
+        └ shards renamed, columns joined, dataset.json written
+           └ the directory gets its name
+
+What is written does not depend on the number of workers, and rows read =
+songs written + rows rejected, always.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+import concurrent.futures
+import contextlib
+import dataclasses
+import itertools
+import json
+import multiprocessing
+import os
+import pathlib
+import shutil
+from typing import Any, TypeVar
+
+import numpy as np
+
+from yue_jax.data import dataset
+from yue_jax.data.parts import Part, PartTask, Recipe, write_part
+from yue_jax.data.records import TRACKS, Shard
+from yue_jax.documents import cot_length, plain_length, window_length
+from yue_jax.encoding import Phrases
+from yue_jax.progress import Progress
+from yue_jax.songs import read_manifest
+
+_Task, _Result = TypeVar("_Task"), TypeVar("_Result")
+
+
+def prepare(
+  manifest: str | os.PathLike[str],
+  out: str | os.PathLike[str],
+  *,
+  recipe: Recipe,
+  workers: int = 1,
+  songs_per_shard: int = 512,
+) -> dict[str, Any]:
+  """Prepares all songs of a manifest into the new directory `out`.
+
+  Args:
+    manifest: JSON lines; the arrays they name lie relative to it.
+    out: must not exist; it appears when everything in it is complete.
+    recipe: everything else that decides what is written.
+    workers: processes; one means this one.
+    songs_per_shard: rows of the manifest that share a file.
+
+  Returns:
+    The contents of dataset.json.
+
+  Raises FileExistsError when `out` exists, ValueError when not a single row
+  of the manifest can be used.
+  """
+  manifest, out = pathlib.Path(manifest), pathlib.Path(out)
+  _expect_positive(workers=workers, songs_per_shard=songs_per_shard)
+  rows = _count_rows(manifest)
+  with _complete_directory(out) as directory:
+    tasks = _tasks(manifest, directory, recipe, songs_per_shard)
+    parts, rejected = [], 0
+    with Progress(rows, "songs", "preparing") as progress:
+      for part in _map(write_part, tasks, workers):
+        parts.append(part)
+        rejected += len(part.rejected)
+        progress.advance(part.rows, note=f"{rejected} rejected")
+    return _finish(manifest, directory, recipe, parts)
+
+
+def _count_rows(manifest: pathlib.Path) -> int:
+  if not manifest.is_file():
+    raise FileNotFoundError(f"no manifest {manifest}")
+  with open(manifest, "rb") as file:
+    return sum(1 for line in file if line.strip())
+
+
+@contextlib.contextmanager
+def _complete_directory(out: pathlib.Path) -> Iterator[pathlib.Path]:
+  """A directory that gets the name `out` when the block has succeeded.
+
+  An interrupted run leaves nothing called `out`; what it wrote has a hidden
+  name of its own that no later run takes for a data set.
+  """
+  if out.exists():
+    raise FileExistsError(
+      f"{out} exists already; remove it, or choose another directory"
+    )
+  partial = out.parent / f".{out.name}.partial-{os.urandom(4).hex()}"
+  out.parent.mkdir(parents=True, exist_ok=True)
+  partial.mkdir()
+  try:
+    yield partial
+    partial.rename(out)
+  except BaseException:
+    shutil.rmtree(partial)
+    raise
+
+
+def _tasks(
+  manifest: pathlib.Path, directory: pathlib.Path, recipe: Recipe, size: int
+) -> Iterator[PartTask]:
+  rows = read_manifest(manifest)
+  for number in itertools.count():
+    chunk = list(itertools.islice(rows, size))
+    if not chunk:
+      return
+    yield PartTask(number, chunk, manifest.parent, directory, recipe)
+
+
+def _map(
+  function: Callable[[_Task], _Result], tasks: Iterable[_Task], workers: int
+) -> Iterator[_Result]:
+  """Results in the order of the tasks, with few of them waiting in memory."""
+  if workers == 1:
+    yield from map(function, tasks)
+    return
+  # Forked children may inherit locks that another thread holds: spawn.
+  context = multiprocessing.get_context("spawn")
+  with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
+    waiting = deque()
+    for task in tasks:
+      waiting.append(pool.submit(function, task))
+      if len(waiting) > 2 * workers:
+        yield waiting.popleft().result()
+    while waiting:
+      yield waiting.popleft().result()
+
+
+def _finish(
+  manifest: pathlib.Path,
+  directory: pathlib.Path,
+  recipe: Recipe,
+  parts: Sequence[Part],
+) -> dict[str, Any]:
+  """Joins the parts; dataset.json is the last file written."""
+  rejected = [rejection for part in parts for rejection in part.rejected]
+  index = _join_columns(parts)
+  if not len(index["id"]):
+    raise ValueError(_nothing_usable(manifest, rejected))
+  with open(directory / "rejected.jsonl", "w") as file:
+    file.writelines(json.dumps(rejection) + "\n" for rejection in rejected)
+  np.savez(directory / "index.npz", **index)
+  shards = {
+    "songs": _name_shards(directory, "songs", [p.songs for p in parts]),
+    "windows": _name_shards(directory, "windows", [p.windows for p in parts]),
+  }
+  info = _info(recipe, parts, index, rejected, shards)
+  (directory / "dataset.json").write_text(json.dumps(info, indent=2) + "\n")
+  return info
+
+
+def _join_columns(parts: Sequence[Part]) -> dict[str, np.ndarray]:
+  songs = [part.songs.records for part in parts]
+  first_song = np.cumsum([0, *songs])
+  columns = {}
+  for name in dataset.COLUMNS:
+    pieces = [part.columns[name] for part in parts]
+    if name == "run_song":
+      pieces = [p + s for p, s in zip(pieces, first_song[:-1], strict=True)]
+    columns[name] = np.concatenate(pieces) if pieces else np.zeros(0)
+  return columns
+
+
+def _name_shards(
+  directory: pathlib.Path, what: str, shards: Sequence[Shard]
+) -> list[dict[str, Any]]:
+  """Gives shards their final names; those without records are removed."""
+  kept = [shard for shard in shards if shard.records]
+  for shard in shards:
+    if not shard.records:
+      (directory / shard.name).unlink()
+  named = []
+  for number, shard in enumerate(kept):
+    name = f"{what}-{number:05}-of-{len(kept):05}.array_record"
+    (directory / shard.name).rename(directory / name)
+    named.append(dataclasses.asdict(dataclasses.replace(shard, name=name)))
+  return named
+
+
+def _info(
+  recipe: Recipe,
+  parts: Sequence[Part],
+  index: dict[str, np.ndarray],
+  rejected: Sequence[dict[str, Any]],
+  shards: dict[str, list[dict[str, Any]]],
+) -> dict[str, Any]:
+  phrases = Phrases.encode(recipe.tokenizer)
+  left_out = sum((part.counts for part in parts), Counter())
+  info = {
+    "format": dataset.FORMAT,
+    "rows": sum(part.rows for part in parts),
+    "songs": len(index["id"]),
+    "rejected": Counter(r["reason"] for r in rejected),
+    "left_out": left_out,
+    "hours": float(np.sum(index["frames"] / index["fps"])) / 3600,
+    "windows": _windows_by_track(index),
+    "tokens": _tokens(recipe, phrases, index),
+    "vocab": recipe.vocab.to_json(),
+    "vocab_fingerprint": recipe.vocab.fingerprint(),
+    "tokenizer_fingerprint": recipe.tokenizer.fingerprint(),
+    "instruction": recipe.instruction,
+    "phrases": dataclasses.asdict(phrases),
+    "window": recipe.window,
+    "windows_per_record": recipe.windows_per_record,
+    "codebooks": recipe.codebooks,
+    "rules": dataclasses.asdict(recipe.rules),
+    "shards": shards,
+  }
+  return info | {"fingerprint": dataset.fingerprint(info)}
+
+
+def _windows_by_track(index: dict[str, np.ndarray]) -> dict[str, int]:
+  windows = np.bincount(
+    index["run_track"], index["run_windows"], minlength=len(TRACKS)
+  )
+  return {t: int(n) for t, n in zip(TRACKS, windows, strict=True)}
+
+
+def _tokens(
+  recipe: Recipe, phrases: Phrases, index: dict[str, np.ndarray]
+) -> dict[str, int]:
+  """Tokens in all documents of a kind whose lengths never change."""
+  offsets = np.concatenate([[0], np.cumsum(index["section_count"])])
+  frames = index["section_end"] - index["section_start"]
+  heads, texts = index["head"], index["section_text"]
+  plain = plain_length(index["section_plain_text"], frames, offsets)
+  cot = cot_length(heads, texts, frames, offsets, phrases=phrases)
+  window = window_length(recipe.window, codebooks=recipe.codebooks)
+  return {
+    "plain": int(plain.sum()),
+    "cot": int(cot.sum()),
+    "window": int(index["run_windows"].sum()) * window,
+  }
+
+
+def _nothing_usable(
+  manifest: pathlib.Path, rejected: Sequence[dict[str, Any]]
+) -> str:
+  if not rejected:
+    return f"{manifest} has no rows; expected one JSON object on each line"
+  first, reasons = rejected[0], Counter(r["reason"] for r in rejected)
+  return (
+    f"none of the {len(rejected)} rows of {manifest} can be used:"
+    f" {dict(reasons)}; line {first['line']}: {first['message']}"
+  )
+
+
+def _expect_positive(**numbers: int) -> None:
+  for name, number in numbers.items():
+    if number < 1:
+      raise ValueError(f"{name}={number}, expected 1 or more")

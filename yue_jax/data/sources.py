@@ -1,0 +1,230 @@
+"""Sources: the documents of a prepared data set, by number.
+
+A source knows the length of each of its documents in any epoch from the
+index alone, and reads one piece of one document at a time:
+
+  plain, cot                   one document per song, the same in every epoch
+  icl_dual, icl_mixture, ...   one per song, its clip drawn in every epoch
+  icl                          likewise, and the mode of the clip drawn too
+  window                       one per run of windows, each window on its own
+"""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from yue_jax import documents, references
+from yue_jax.data.dataset import Dataset
+from yue_jax.data.records import (
+  TRACKS,
+  decode_song_record,
+  decode_windows_record,
+)
+from yue_jax.documents import TRACK_STREAMS, Document
+from yue_jax.encoding import EncodedSong
+
+REFERENCE_MODES = {
+  "icl": references.MODES,
+  "icl_dual": ("dual",),
+  "icl_mixture": ("mixture",),
+  "icl_vocal": ("vocal",),
+  "icl_inst": ("backing",),
+}
+KINDS = ("plain", "cot", *REFERENCE_MODES, "window")
+
+
+class Part(NamedTuple):
+  """Tokens `start` to `stop` of a document, which may go on after them."""
+
+  document: Document
+  start: int
+  stop: int
+
+
+class Source(Protocol):
+  """Documents of one kind.
+
+  Attributes:
+    varies: whether lengths differ from epoch to epoch.
+  """
+
+  varies: bool
+
+  def __len__(self) -> int:
+    """Number of documents."""
+
+  def lengths(self, epoch: int) -> np.ndarray:
+    """Tokens of every document in an epoch, (documents,)."""
+
+  def cut_at(self, context: int) -> int:
+    """Longest piece of a document that fits into `context` places."""
+
+  def read(
+    self, epoch: int, document: int, *, start: int, length: int
+  ) -> list[Part]:
+    """One piece of a document, in parts that must not see each other."""
+
+
+def make_source(dataset: Dataset, kind: str, *, seed: int) -> Source:
+  """The source of documents of `kind`; ValueError for any other kind."""
+  if kind in ("plain", "cot"):
+    return SongSource(dataset, kind)
+  if kind in REFERENCE_MODES:
+    return ReferenceSource(dataset, REFERENCE_MODES[kind], seed=seed)
+  if kind == "window":
+    return WindowSource(dataset)
+  raise ValueError(f"no documents of kind {kind!r}; there are {KINDS}")
+
+
+class _PerSong:
+  """What sources with one document per song have in common."""
+
+  def __init__(self, dataset: Dataset):
+    self._dataset = dataset
+
+  def __len__(self) -> int:
+    return len(self._dataset.songs)
+
+  def cut_at(self, context: int) -> int:
+    return context
+
+  def read(
+    self, epoch: int, document: int, *, start: int, length: int
+  ) -> list[Part]:
+    song = decode_song_record(self._dataset.songs[document])
+    return [Part(self._build(epoch, document, song), start, start + length)]
+
+  def _build(self, epoch: int, number: int, song: EncodedSong) -> Document:
+    raise NotImplementedError
+
+
+class SongSource(_PerSong):
+  """One document per song, plain or cot: the same in every epoch."""
+
+  varies = False
+
+  def __init__(self, dataset: Dataset, kind: str):
+    super().__init__(dataset)
+    self._kind = kind
+
+  def lengths(self, epoch: int) -> np.ndarray:
+    return (_plain_lengths if self._kind == "plain" else _cot_lengths)(
+      self._dataset
+    )
+
+  def _build(self, epoch: int, number: int, song: EncodedSong) -> Document:
+    dataset = self._dataset
+    if self._kind == "plain":
+      return documents.plain(song, dataset.vocab)
+    return documents.cot(song, dataset.vocab, phrases=dataset.phrases)
+
+
+class ReferenceSource(_PerSong):
+  """One in-context document per song, its clip drawn afresh in every epoch."""
+
+  varies = True
+
+  def __init__(self, dataset: Dataset, modes: tuple[str, ...], *, seed: int):
+    super().__init__(dataset)
+    self._modes, self._seed = modes, seed
+    index = dataset.index
+    self._spans = references.song_spans(
+      index["section_start"], index["section_end"], dataset.section_offsets
+    )
+
+  def lengths(self, epoch: int) -> np.ndarray:
+    songs = np.arange(len(self))
+    clips = references.draw_lengths(
+      self._seed, epoch, songs=songs, spans=self._spans
+    )
+    tracks = [len(references.MODE_TRACKS[mode]) for mode in self._modes]
+    extra = documents.icl_extra_length(
+      clips,
+      tracks=np.array(tracks)[self._draw_modes(epoch, songs)],
+      phrases=self._dataset.phrases,
+    )
+    return _cot_lengths(self._dataset) + extra
+
+  def _draw_modes(self, epoch: int, songs: np.ndarray) -> np.ndarray:
+    """Indices into the modes, (songs,)."""
+    return references.draw_modes(
+      self._seed, epoch, songs=songs, modes=self._modes
+    )
+
+  def _build(self, epoch: int, number: int, song: EncodedSong) -> Document:
+    mode = self._modes[self._draw_modes(epoch, np.array([number]))[0]]
+    reference = references.draw(
+      self._seed,
+      epoch,
+      song=number,
+      mode=mode,
+      sections=song.sections,
+      tracks=song.tracks,
+    )
+    dataset = self._dataset
+    return documents.icl(
+      song, dataset.vocab, phrases=dataset.phrases, reference=reference
+    )
+
+
+class WindowSource:
+  """Runs of windows of one track; a window is never cut."""
+
+  varies = False
+
+  def __init__(self, dataset: Dataset):
+    self._dataset = dataset
+    self._window = documents.window_length(
+      dataset.window, codebooks=dataset.codebooks
+    )
+
+  def __len__(self) -> int:
+    return len(self._dataset.windows)
+
+  def lengths(self, epoch: int) -> np.ndarray:
+    return self._dataset.index["run_windows"].astype(np.int64) * self._window
+
+  def cut_at(self, context: int) -> int:
+    if context < self._window:
+      raise ValueError(
+        f"context={context} is too small: one window of"
+        f" {self._dataset.window} frames takes {self._window} tokens; enlarge"
+        " the context, or prepare the songs with shorter windows"
+      )
+    return context // self._window * self._window
+
+  def read(
+    self, epoch: int, document: int, *, start: int, length: int
+  ) -> list[Part]:
+    dataset = self._dataset
+    track = TRACKS[dataset.index["run_track"][document]]
+    run = decode_windows_record(dataset.windows[document])
+    first, last = start // self._window, (start + length) // self._window
+    built = [
+      documents.window_document(
+        codes, dataset.vocab, stream=TRACK_STREAMS[track]
+      )
+      for codes in run[first:last]
+    ]
+    return [Part(document, 0, len(document)) for document in built]
+
+
+def _plain_lengths(dataset: Dataset) -> np.ndarray:
+  index = dataset.index
+  return documents.plain_length(
+    index["section_plain_text"], _frames(dataset), dataset.section_offsets
+  )
+
+
+def _cot_lengths(dataset: Dataset) -> np.ndarray:
+  return documents.cot_length(
+    dataset.index["head"],
+    dataset.index["section_text"],
+    _frames(dataset),
+    dataset.section_offsets,
+    phrases=dataset.phrases,
+  )
+
+
+def _frames(dataset: Dataset) -> np.ndarray:
+  return dataset.index["section_end"] - dataset.index["section_start"]
