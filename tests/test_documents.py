@@ -1,5 +1,7 @@
 """Documents hold what their pictures say; lengths are known beforehand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -97,6 +99,15 @@ def test_cot_example():
     documents.cot(EXAMPLE, SMALL, phrases=PHRASES),
     [1, 2, *EXAMPLE_SECTION, 10],
     [T, T, *EXAMPLE_STREAMS, M],
+  )
+
+
+def test_special_tokens_in_the_head_are_marks():
+  song = dataclasses.replace(EXAMPLE, head=ids(1, SMALL.soa, 2))
+  check(
+    documents.cot(song, SMALL, phrases=PHRASES),
+    [1, 11, 2, *EXAMPLE_SECTION, 10],
+    [T, M, T, *EXAMPLE_STREAMS, M],
   )
 
 
