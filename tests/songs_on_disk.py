@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from yue_jax.data.parts import Recipe
+from yue_jax.data.prepare import prepare
 from yue_jax.songs import Rules
 from yue_jax.tokenizer import Tokenizer, train_tokenizer
 from yue_jax.vocab import Vocab
@@ -67,3 +68,10 @@ def write_songs(root: pathlib.Path, count: int) -> pathlib.Path:
   """A manifest of `count` good songs of different lengths."""
   rows = [write_song(root, f"s{i}", seed=i) for i in range(count)]
   return write_manifest(root, rows)
+
+
+def prepared(root: pathlib.Path, count: int = 12, **changes) -> pathlib.Path:
+  """A prepared data set of `count` good songs."""
+  recipe = small_recipe(small_tokenizer(root / "tokenizer.model"), **changes)
+  prepare(write_songs(root, count), root / "out", recipe=recipe)
+  return root / "out"

@@ -1,18 +1,7 @@
-"""A prepared data set on disk: what is in the directory, and how to open it.
-
-  songs-00000-of-00012.array_record     one record per song
-  windows-00000-of-00012.array_record   one record per run of windows
-  index.npz       columns by song, by section (of all songs, one after the
-                  other) and by run: everything document lengths depend on
-  dataset.json    what it is: counts, vocabulary, phrases, shards, fingerprint
-  rejected.jsonl  the rows of the manifest that were not used, and why
-
-dataset.json is written last, in a directory that gets its name only then.
-"""
+"""Opening a prepared data set (see `data.layout` for what is in it)."""
 
 from collections.abc import Sequence
 import dataclasses
-import hashlib
 import json
 import pathlib
 from typing import Any
@@ -21,21 +10,10 @@ import zipfile
 import grain
 import numpy as np
 
+from yue_jax.data.layout import COLUMNS, FORMAT
 from yue_jax.data.records import Shard
 from yue_jax.encoding import Phrases
 from yue_jax.vocab import Vocab
-
-FORMAT = 1
-SONG_COLUMNS = ("id", "frames", "fps", "head", "section_count")
-SECTION_COLUMNS = (
-  "section_text",  # ids
-  "section_plain_text",  # ids
-  "section_start",  # frames
-  "section_end",
-  "section_chorus",
-)
-RUN_COLUMNS = ("run_song", "run_track", "run_windows")
-COLUMNS = SONG_COLUMNS + SECTION_COLUMNS + RUN_COLUMNS
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,13 +84,6 @@ def expect_vocab(dataset: Dataset, vocab: Vocab) -> None:
       f" ({_describe(dataset.vocab)}); set `vocab` in the config to the `vocab`"
       f" of {dataset.directory / 'dataset.json'}, or prepare the songs anew"
     )
-
-
-def fingerprint(info: dict[str, Any]) -> str:
-  """Sixteen hex digits that differ whenever a document could."""
-  names = ("format", "vocab", "phrases", "window", "codebooks", "shards")
-  text = json.dumps({name: info[name] for name in names}, sort_keys=True)
-  return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _read_info(directory: pathlib.Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from yue_jax.data.dataset import COLUMNS
+from yue_jax.data.layout import COLUMNS
 from yue_jax.data.records import (
   TRACKS,
   Shard,

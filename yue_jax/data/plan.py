@@ -120,14 +120,19 @@ def make_plan(
   """
   pieces = cut(lengths, cut_at)
   places, bins = _expand(best_fit(pieces.length, context))
-  key = counter_hash(seed, epoch, np.arange(len(pieces)), purpose="piece")
-  # Both sides sorted by length: equal lengths meet in random order.
-  taken = np.empty(len(pieces), np.int64)
-  taken[np.argsort(places, kind="stable")] = np.lexsort((key, pieces.length))
   samples = int(bins[-1]) + 1 if len(bins) else 0
-  rank = _ranks(counter_hash(seed, epoch, np.arange(samples), purpose="sample"))
-  order = np.lexsort((key[taken], rank[bins]))
-  sizes = np.bincount(rank[bins], minlength=samples)
+
+  def keys(count: int, purpose: str) -> np.ndarray:
+    return counter_hash(seed, epoch, np.arange(count), purpose=purpose)
+
+  # Both sides sorted by length: places and pieces of one length meet at random.
+  taken = np.empty(len(pieces), np.int64)
+  taken[np.argsort(places, kind="stable")] = np.lexsort(
+    (keys(len(pieces), "piece"), pieces.length)
+  )
+  rank = _ranks(keys(samples, "sample"))[bins]
+  order = np.lexsort((keys(len(pieces), "place"), rank))
+  sizes = np.bincount(rank, minlength=samples)
   offsets = np.concatenate([[0], np.cumsum(sizes)])
   return Plan(pieces[taken[order]], offsets)
 

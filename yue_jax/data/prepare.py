@@ -1,4 +1,4 @@
-"""From a manifest of songs to a prepared data set (see `data.dataset`).
+"""From a manifest of songs to a prepared data set (see `data.layout`).
 
   manifest ─► parts of consecutive rows ─► worker processes (`data.parts`)
      └ in a hidden directory beside the data set: shards and columns by part
@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from yue_jax.data import dataset
+from yue_jax.data.layout import COLUMNS, FORMAT, fingerprint
 from yue_jax.data.parts import Part, PartTask, Recipe, write_part
 from yue_jax.data.records import TRACKS, Shard
 from yue_jax.documents import cot_length, plain_length, window_length
@@ -158,7 +158,7 @@ def _join_columns(parts: Sequence[Part]) -> dict[str, np.ndarray]:
   songs = [part.songs.records for part in parts]
   first_song = np.cumsum([0, *songs])
   columns = {}
-  for name in dataset.COLUMNS:
+  for name in COLUMNS:
     pieces = [part.columns[name] for part in parts]
     if name == "run_song":
       pieces = [p + s for p, s in zip(pieces, first_song[:-1], strict=True)]
@@ -192,7 +192,7 @@ def _info(
   phrases = Phrases.encode(recipe.tokenizer)
   left_out = sum((part.counts for part in parts), Counter())
   info = {
-    "format": dataset.FORMAT,
+    "format": FORMAT,
     "rows": sum(part.rows for part in parts),
     "songs": len(index["id"]),
     "rejected": Counter(r["reason"] for r in rejected),
@@ -211,7 +211,7 @@ def _info(
     "rules": dataclasses.asdict(recipe.rules),
     "shards": shards,
   }
-  return info | {"fingerprint": dataset.fingerprint(info)}
+  return info | {"fingerprint": fingerprint(info)}
 
 
 def _windows_by_track(index: dict[str, np.ndarray]) -> dict[str, int]:

@@ -1,0 +1,100 @@
+"""A data set opens as it was prepared, or says what is wrong with it."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.songs_on_disk import prepared
+from yue_jax.data.dataset import expect_vocab, open_dataset
+from yue_jax.data.layout import FORMAT, fingerprint
+from yue_jax.vocab import Vocab
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+  return prepared(tmp_path_factory.mktemp("whole"), 5)
+
+
+@pytest.fixture
+def directory(whole, tmp_path):
+  """A copy that may be damaged."""
+  return shutil.copytree(whole, tmp_path / "copy")
+
+
+def edit_info(directory, **changes) -> None:
+  path = directory / "dataset.json"
+  path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_whole_data_set(directory):
+  dataset = open_dataset(str(directory))
+  assert len(dataset.songs) == 5
+  assert len(dataset.windows) == len(dataset.index["run_song"])
+  assert dataset.section_offsets[-1] == len(dataset.index["section_text"])
+  assert dataset.window == 10
+  assert dataset.codebooks == 8
+  expect_vocab(dataset, Vocab.from_json(dataset.info["vocab"]))
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    "dataset.json",
+    "index.npz",
+    "songs-00000-of-00001.array_record",
+    "windows-00000-of-00001.array_record",
+  ],
+)
+def test_missing_file_is_named(directory, name):
+  (directory / name).unlink()
+  with pytest.raises(FileNotFoundError, match=f"{name} does not exist"):
+    open_dataset(directory)
+
+
+def test_no_data_set_at_all(tmp_path):
+  with pytest.raises(FileNotFoundError, match=r"make one with tools/prepare_"):
+    open_dataset(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("version", [FORMAT + 1, None, "1"])
+def test_other_formats_are_refused(directory, version):
+  edit_info(directory, format=version)
+  with pytest.raises(
+    ValueError, match=rf"has format {version!r}, this version"
+  ):
+    open_dataset(directory)
+
+
+def test_damaged_index_is_named(directory):
+  path = directory / "index.npz"
+  path.write_bytes(path.read_bytes()[:-200])
+  with pytest.raises(ValueError, match=r"index\.npz is damaged"):
+    open_dataset(directory)
+  np.savez(path, id=np.zeros(3))
+  with pytest.raises(ValueError, match=r"index\.npz is damaged"):
+    open_dataset(directory)
+
+
+def test_shards_of_another_data_set_are_noticed(directory, tmp_path):
+  other = prepared(tmp_path, 4)
+  shutil.copy(other / "index.npz", directory / "index.npz")
+  with pytest.raises(ValueError, match="hold 5 records, its index lists 4"):
+    open_dataset(directory)
+
+
+def test_vocabulary_of_another_model(directory):
+  dataset = open_dataset(directory)
+  with pytest.raises(ValueError, match="set `vocab` in the config") as caught:
+    expect_vocab(dataset, Vocab())
+  for side in (Vocab(), dataset.vocab):
+    assert side.fingerprint() in str(caught.value)
+
+
+def test_fingerprint_changes_with_what_documents_depend_on(whole):
+  info = json.loads((whole / "dataset.json").read_text())
+  assert fingerprint(info) == info["fingerprint"]
+  assert fingerprint(info | {"hours": 0}) == info["fingerprint"]
+  for name in ("vocab", "phrases", "window", "shards"):
+    assert fingerprint(info | {name: None}) != info["fingerprint"]

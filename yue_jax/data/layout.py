@@ -1,0 +1,34 @@
+"""The layout of a prepared data set on disk.
+
+  songs-00000-of-00012.array_record     one record per song
+  windows-00000-of-00012.array_record   one record per run of windows
+  index.npz       columns by song, by section (of all songs, one after the
+                  other) and by run: everything document lengths depend on
+  dataset.json    what it is: counts, vocabulary, phrases, shards, fingerprint
+  rejected.jsonl  the rows of the manifest that were not used, and why
+
+dataset.json is written last, in a directory that gets its name only then.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+FORMAT = 1
+SONG_COLUMNS = ("id", "frames", "fps", "head", "section_count")
+SECTION_COLUMNS = (
+  "section_text",  # ids
+  "section_plain_text",  # ids
+  "section_start",  # frames
+  "section_end",
+  "section_chorus",
+)
+RUN_COLUMNS = ("run_song", "run_track", "run_windows")
+COLUMNS = SONG_COLUMNS + SECTION_COLUMNS + RUN_COLUMNS
+
+
+def fingerprint(info: dict[str, Any]) -> str:
+  """Sixteen hex digits that differ whenever a document could."""
+  names = ("format", "vocab", "phrases", "window", "codebooks", "shards")
+  text = json.dumps({name: info[name] for name in names}, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
