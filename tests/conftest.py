@@ -15,20 +15,19 @@ os.environ["XLA_FLAGS"] = (
   + " --xla_force_host_platform_device_count=8"
   + " --xla_backend_optimization_level=0"
 )
-os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+# In the environment, so that processes started by tests have them too.
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "jax")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 
 import jax
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 REFERENCE = ROOT.parent / "shared" / "reference"
 
 
-def pytest_configure(config):
+def pytest_configure():
   jax.config.update("jax_numpy_rank_promotion", "raise")
-  cache = config.cache.mkdir("jax")
-  jax.config.update("jax_compilation_cache_dir", str(cache))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Small things many tests are made of."""
 
+import importlib.util
 import math
 
 import jax
@@ -87,3 +88,11 @@ def host_batch(rows=8, tokens=16, microbatches=1, seed=0) -> dict:
 def on(mesh_, batch: dict) -> dict:
   layout = NamedSharding(mesh_, sharding.SPECS.batch_abt)
   return jax.tree.map(lambda x: jax.device_put(x, layout), batch)
+
+
+def load_experiment(path, argument: str | None = None):
+  """The ConfigDict of an experiment file, as the command line reads it."""
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module.get_config(argument) if argument else module.get_config()

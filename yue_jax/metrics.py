@@ -1,9 +1,9 @@
 """Numbers of a run, with their conventions, and where they are written.
 
-Losses are nats per token of their stream. Throughput counts trained and
-untrained target tokens, padding excluded. MFU is given by two conventions
-(see `accounting`): `mfu` counts causal attention inside documents,
-`mfu_full` the full square that most published figures use.
+Losses are nats per token of their stream. Throughput counts tokens without
+padding. MFU is given by two conventions (see `accounting`): `mfu` counts
+those tokens and the keys they attend to; `mfu_full` counts every slot of the
+batch and the full square of the context, as most published figures do.
 """
 
 from collections.abc import Mapping

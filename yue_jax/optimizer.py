@@ -28,9 +28,11 @@ def learning_rate(cfg: OptimizerConfig) -> optax.Schedule:
 
   def rate(count):
     warm = jnp.minimum(1.0, (count + 1) / max(cfg.warmup_steps, 1))
-    done = jnp.clip((count - decay_start) / max(cfg.decay_steps, 1), 0.0, 1.0)
+    into_decay = count - decay_start
     if cfg.decay_steps == 0:
-      done = (count >= decay_start).astype(jnp.float32)
+      done = jnp.where(into_decay >= 0, 1.0, 0.0)
+    else:
+      done = jnp.clip(into_decay / cfg.decay_steps, 0.0, 1.0)
     fall = 0.5 * (1.0 + jnp.cos(jnp.pi * done))
     span = cfg.peak_rate - cfg.final_rate
     return warm * (cfg.final_rate + span * fall)

@@ -12,6 +12,7 @@ A run continues by itself when its directory holds a checkpoint: the state is
 restored, the data start at the restored step and metrics after it are dropped.
 """
 
+from collections.abc import Sequence
 import dataclasses
 import json
 import time
@@ -31,11 +32,22 @@ from yue_jax.train.state import TrainState, init_params, init_state
 from yue_jax.train.step import make_eval_step, make_train_step
 
 
-def run(cfg: RunConfig, run_dir: epath.PathLike) -> TrainState:
-  """Trains to `cfg.train.last_step` and returns the final state."""
+def run(
+  cfg: RunConfig,
+  run_dir: epath.PathLike,
+  *,
+  devices: Sequence[jax.Device] | None = None,
+) -> TrainState:
+  """Trains to `cfg.train.last_step` and returns the final state.
+
+  Args:
+    cfg: what is trained, on what, and how.
+    run_dir: where checkpoints and metrics are, or will be.
+    devices: of the mesh; all there are, unless given.
+  """
   run_dir = epath.Path(run_dir)
   check_divisible(cfg.model, cfg.mesh)
-  mesh = make_mesh(cfg.mesh)
+  mesh = make_mesh(cfg.mesh, devices)
   train, heldout = _open_data(cfg)
   checkpointer = checkpoint.Checkpointer(run_dir, cfg)
   if jax.process_index() == 0:
@@ -172,8 +184,9 @@ class _Meter:
   cfg: RunConfig
   devices: int
   note: str = ""
+  _steps: int = 0
   _tokens: float = 0.0
-  _slots: int = 0
+  _keys: float = 0.0
   _seconds: float = 0.0
   _since: float = dataclasses.field(default_factory=time.monotonic)
 
@@ -181,8 +194,9 @@ class _Meter:
     now = time.monotonic()
     self._seconds += now - self._since
     self._since = now
-    self._tokens += float(np.sum(result["tokens"]))
-    self._slots += self.cfg.batch.samples * self.cfg.data.context
+    self._steps += 1
+    self._tokens += float(result["inputs"])
+    self._keys += float(result["keys"])
     self.note = f"loss {float(result['loss']):.3f}"
 
   def pause(self) -> None:
@@ -190,18 +204,23 @@ class _Meter:
     self._since = time.monotonic()
 
   def read(self) -> dict[str, float | None]:
-    rate = self._tokens / self._seconds
-    slots = self._slots / self._seconds / self.devices
-    device = jax.devices()[0]
-    length = self.cfg.data.context
-    self._tokens, self._slots, self._seconds = 0.0, 0, 0.0
-    causal = accounting.causal_flops_per_token(self.cfg.model, length)
-    full = accounting.full_flops_per_token(self.cfg.model, length)
-    return {
-      "tokens_per_second": rate,
-      "mfu": metrics.utilisation(causal * slots, device),
-      "mfu_full": metrics.utilisation(full * slots, device),
+    """Rates since the last reading; starts anew."""
+    model, device = self.cfg.model, jax.devices()[0]
+    context = self.cfg.data.context
+    slots = self._steps * self.cfg.batch.samples * context
+    # A token of a causal document attends to (length + 1) / 2 keys.
+    length = 2 * self._keys / self._tokens - 1
+    causal = self._tokens * accounting.train_flops_per_token(model, length)
+    full = slots * accounting.train_flops_per_token_full(model, context)
+    device_seconds = self._seconds * self.devices
+    values = {
+      "tokens_per_second": self._tokens / self._seconds,
+      "fill": self._tokens / slots,
+      "mfu": metrics.utilisation(causal / device_seconds, device),
+      "mfu_full": metrics.utilisation(full / device_seconds, device),
     }
+    self._steps, self._tokens, self._keys, self._seconds = 0, 0.0, 0.0, 0.0
+    return values
 
 
 def _due(step: int, every: int) -> bool:

@@ -58,6 +58,7 @@ def make_train_step(
       "tokens": counts,
       "loss": jnp.sum(table * sums) / weight,
       "grad_norm": optax.tree.norm(grads),
+      **_attended(batch),
     }
     params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, params, opt_state), metrics
@@ -80,6 +81,16 @@ def make_eval_step(cfg: ModelConfig) -> Callable[[dict, Batch], Metrics]:
     return {"nats": nats, "tokens": tokens}
 
   return eval_step
+
+
+def _attended(batch: Batch) -> Metrics:
+  """Tokens that are no padding, and the keys they attend to in all."""
+  real = batch["segments"] > 0
+  keys = jnp.where(real, batch["positions"] + 1, 0)
+  return {
+    "inputs": jnp.sum(real, dtype=jnp.float32),
+    "keys": jnp.sum(keys, dtype=jnp.float32),
+  }
 
 
 def _make_forward(cfg: ModelConfig):

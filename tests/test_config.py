@@ -1,0 +1,88 @@
+"""A config is read whole or not at all."""
+
+import json
+import pathlib
+
+import ml_collections
+import pytest
+
+from tests import tiny
+from yue_jax import config
+
+
+def changed(path: str, value) -> dict:
+  tree = tiny.run_dict()
+  *parents, name = path.split(".")
+  table = tree
+  for parent in parents:
+    table = table[parent]
+  table[name] = value
+  return tree
+
+
+def test_round_trip_through_json():
+  cfg = config.from_config_dict(ml_collections.ConfigDict(tiny.run_dict()))
+  text = json.dumps(config.to_json(cfg))
+  assert config.from_config_dict(json.loads(text)) == cfg
+
+
+@pytest.mark.parametrize(
+  ("path", "value", "message"),
+  [
+    ("model.widht", 64, r"unknown keys \['model.widht'\]"),
+    ("extra", 1, r"unknown keys \['extra'\]"),
+    ("model.width", 30, "width=30 is not divisible by heads=4"),
+    ("model.kv_heads", 3, "heads=4 is not divisible by kv_heads=3"),
+    ("model.width", 64.0, "config.model.width must be int, got float"),
+    ("model.layers", True, "config.model.layers must be int, got bool"),
+    ("model.layers", 0, "layers=0 must be positive"),
+    ("model.dtype", "float16", "dtype='float16' is not one of"),
+    ("model.remat", "some", "remat='some' is not one of"),
+    ("model.heads", 32, "head width"),
+    ("model.vocab_size", 100, "no room for the"),
+    ("mesh", {"context": 2}, "mesh.context=2"),
+    ("mesh", {"fsdp": 3}, "8 rows cannot be dealt"),
+    ("data.context", 128, "exceeds model.max_positions=64"),
+    ("batch.microbatches", 3, "samples=8 is not divisible"),
+    ("optimizer.final_rate", 1.0, "exceeds peak_rate"),
+    ("optimizer.beta1", 1.0, r"beta1=1.0 is not in \[0, 1\)"),
+    ("optimizer.warmup_steps", -1, "must not be negative"),
+    ("loss.weights", {"voice": 1.0}, "unknown stream 'voice'"),
+    ("loss.weights", {"vocal": -1.0}, "is negative"),
+    ("loss.weights", {"vocal": 0.0}, "trains no stream"),
+    ("train", {}, r"lacks \['train.last_step'\]"),
+    ("train.last_step", "10", "must be int, got str '10'"),
+  ],
+)
+def test_mistakes_are_named(path, value, message):
+  with pytest.raises((ValueError, TypeError), match=message):
+    config.from_config_dict(changed(path, value))
+
+
+def test_missing_table_is_named():
+  tree = tiny.run_dict()
+  del tree["optimizer"]
+  with pytest.raises(ValueError, match=r"lacks \['optimizer'\]"):
+    config.from_config_dict(tree)
+
+
+def test_whole_numbers_are_accepted_for_fractions():
+  cfg = config.from_config_dict(changed("optimizer.peak_rate", 1))
+  assert cfg.optimizer.peak_rate == 1.0
+
+
+def test_weights_of_unnamed_streams_are_zero():
+  table = config.LossConfig(weights={"vocal": 2.0}).table
+  assert table[config.Stream.VOCAL] == 2.0
+  assert sum(table) == 2.0
+
+
+def experiments() -> list[pathlib.Path]:
+  root = pathlib.Path(__file__).parent.parent / "experiments"
+  return sorted(root.glob("*.py"))
+
+
+@pytest.mark.parametrize("path", experiments(), ids=lambda p: p.stem)
+def test_experiments_resolve(path):
+  cfg = config.from_config_dict(tiny.load_experiment(path))
+  assert cfg.train.last_step > 0

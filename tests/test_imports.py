@@ -1,0 +1,89 @@
+"""The arrows between modules, read from the sources.
+
+Nothing that builds documents or reads data needs a JAX device; nothing under
+the model knows what a song is; a stage is a document format and a config.
+"""
+
+import ast
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+PACKAGE = ROOT / "yue_jax"
+
+SONGS = {"songs", "documents", "encoding", "references", "codec", "tokenizer"}
+MODEL = {"model", "attention", "losses", "optimizer", "sharding"}
+TRAINER = {"train", "checkpoint", "main"}
+# module or package -> packages of ours it must not import
+FORBIDDEN = {
+  "vocab": {"*"},
+  **{name: {"data", "world", "sampling", "config"} | MODEL | TRAINER for name in SONGS},
+  "config": {"data", "world", "sampling"} | SONGS | MODEL | TRAINER,
+  "world": {"data", "sampling", "config"} | MODEL | TRAINER,
+  "data": {"world", "sampling", "config"} | MODEL | TRAINER,
+  **{name: {"data", "world", "sampling"} | SONGS | TRAINER for name in MODEL},
+  "checkpoint": {"data", "world", "sampling"} | SONGS,
+  "exchange": {"data", "world", "sampling"} | SONGS - {"tokenizer"},
+  "sampling": {"data", "world", "main"},
+  "train": {"world", "sampling", "main"} | SONGS,
+}  # fmt: skip
+# third-party packages that may be imported only below these modules
+ONLY_IN = {
+  "jax": MODEL
+  | {"train", "checkpoint", "main", "metrics", "exchange", "sampling"}
+  | {"data/pipeline"},
+  "ml_collections": {"main"},
+  "grain": {"data"},
+  "array_record": {"data"},
+  "sentencepiece": {"tokenizer"},
+  "matplotlib": set(),
+  "torch": set(),
+  "transformers": set(),
+  "pickle": set(),
+}
+
+
+def modules() -> list[pathlib.Path]:
+  return sorted(PACKAGE.rglob("*.py"))
+
+
+def imports_of(path: pathlib.Path) -> set[str]:
+  found = set()
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Import):
+      found |= {alias.name for alias in node.names}
+    elif isinstance(node, ast.ImportFrom):
+      found |= {f"{node.module}.{alias.name}" for alias in node.names}
+  return found
+
+
+def name_of(path: pathlib.Path) -> str:
+  return path.relative_to(PACKAGE).with_suffix("").as_posix()
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_arrows_point_one_way(path):
+  name = name_of(path)
+  top = name.split("/")[0]
+  ours = {i.split(".")[1] for i in imports_of(path) if i.startswith("yue_jax.")}
+  banned = FORBIDDEN.get(top, set())
+  assert not (ours if banned == {"*"} else ours & banned)
+  assert "main" not in ours
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_heavy_packages_stay_where_they_belong(path):
+  name = name_of(path)
+  packages = {i.split(".")[0] for i in imports_of(path)}
+  for package, places in ONLY_IN.items():
+    if package in packages:
+      assert {name, name.split("/")[0]} & places, f"{name} imports {package}"
+
+
+@pytest.mark.parametrize("name", ["model", "losses", "train"])
+def test_the_trainer_knows_no_stages(name):
+  for path in modules():
+    if name_of(path).split("/")[0] == name:
+      assert not re.search(r"stage", path.read_text(), re.IGNORECASE), path

@@ -1,0 +1,189 @@
+"""Whole runs: they resume bit for bit, wherever they were stopped."""
+
+import json
+import math
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import pytest
+
+from tests import songs_on_disk as disk
+from tests import tiny
+from yue_jax import config
+from yue_jax.data.prepare import prepare
+from yue_jax.metrics import read_metrics
+from yue_jax.train import loop
+
+STEPS = 24
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> tuple[pathlib.Path, dict]:
+  """A prepared data set of toy songs, and the vocabulary as JSON."""
+  root = tmp_path_factory.mktemp("songs")
+  recipe = disk.small_recipe(disk.small_tokenizer(root / "tokenizer.model"))
+  prepare(disk.write_songs(root, 20), root / "data", recipe=recipe, workers=1)
+  return root / "data", recipe.vocab.to_json()
+
+
+def run_dict(dataset, **changes) -> dict:
+  path, vocab = dataset
+  plain = tiny.run_dict()
+  return {
+    **plain,
+    "vocab": vocab,
+    "model": {**plain["model"], "vocab_size": 512, "max_positions": 256},
+    "data": {
+      "train": str(path),
+      "heldout": str(path),
+      "kind": "cot",
+      "context": 128,
+    },
+    "mesh": {"replica": 2, "fsdp": 2, "tensor": 2},
+    "batch": {"samples": 4},
+    "train": {
+      "last_step": STEPS,
+      "log_every": 1,
+      "eval_every": 10,
+      "checkpoint_every": 5,
+    },
+    **changes,
+  }
+
+
+def train(tree: dict, run_dir: pathlib.Path) -> list[dict]:
+  cfg = config.from_config_dict(tree)
+  loop.run(cfg, run_dir, devices=jax.devices()[: math.prod(cfg.mesh.shape)])
+  return losses(run_dir)
+
+
+def losses(run_dir: pathlib.Path) -> list[dict]:
+  """All that a run measured, without what depends on the clock."""
+  clock = ("tokens_per_second", "mfu", "mfu_full")
+  return [
+    {k: v for k, v in record.items() if k not in clock}
+    for record in read_metrics(run_dir / "metrics.jsonl")
+  ]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(dataset, tmp_path_factory) -> list[dict]:
+  return train(run_dict(dataset), tmp_path_factory.mktemp("undisturbed"))
+
+
+def test_a_run_writes_every_step_and_evaluation(undisturbed):
+  steps = [r["step"] for r in undisturbed if r["kind"] == "train"]
+  assert steps == list(range(1, STEPS + 1))
+  assert [r["step"] for r in undisturbed if r["kind"] == "eval"] == [10, 20, 24]
+  first, last = undisturbed[0], undisturbed[-2]
+  assert last["loss"] < first["loss"]
+  assert {"loss/text", "loss/mark", "loss/vocal", "loss/backing"} <= set(last)
+
+
+def test_killed_runs_continue_bit_for_bit(dataset, undisturbed, tmp_path):
+  """SIGKILL at moments drawn by the clock; the same command each time."""
+  tree = run_dict(dataset)
+  experiment = tmp_path / "experiment.py"
+  experiment.write_text(
+    "import json, ml_collections\n"
+    "def get_config():\n"
+    f"  return ml_collections.ConfigDict(json.loads({json.dumps(tree)!r}))\n"
+  )
+  run_dir = tmp_path / "run"
+  command = [
+    sys.executable,
+    "-m",
+    "yue_jax.main",
+    f"--config={experiment}",
+    f"--run_dir={run_dir}",
+  ]
+  moments = random.Random(0)
+  for at_least in (3, 12):
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    wait_for_step(run_dir, at_least, process)
+    time.sleep(moments.uniform(0.0, 0.1))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+  assert len(losses(run_dir)) < len(undisturbed)
+  subprocess.run(command, check=True, env=dict(os.environ))
+  assert losses(run_dir) == undisturbed
+
+
+def wait_for_step(run_dir, step, process, seconds=120.0) -> None:
+  deadline = time.monotonic() + seconds
+  while time.monotonic() < deadline:
+    records = read_metrics(run_dir / "metrics.jsonl")
+    if records and records[-1]["step"] >= step:
+      return
+    assert process.poll() is None, "the run ended before it could be killed"
+    time.sleep(0.01)
+  raise AssertionError(f"step {step} was not reached in {seconds} s")
+
+
+def test_a_run_may_grow_longer_and_change_its_mesh(
+  dataset, undisturbed, tmp_path
+):
+  tree = run_dict(dataset)
+  short = {**tree["train"], "last_step": 10}
+  train({**tree, "train": short, "mesh": {"fsdp": 4}}, tmp_path)
+  records = train({**tree, "mesh": {"tensor": 2}}, tmp_path)
+  assert [r["step"] for r in records] == [r["step"] for r in undisturbed]
+  for got, expected in zip(records, undisturbed, strict=True):
+    assert got["loss/vocal"] == pytest.approx(expected["loss/vocal"], rel=1e-3)
+
+
+def test_another_config_may_not_continue(dataset, tmp_path):
+  tree = run_dict(dataset)
+  short = {**tree["train"], "last_step": 5}
+  train({**tree, "train": short}, tmp_path)
+  with pytest.raises(ValueError, match=r"seed: saved 0, given 1"):
+    train({**tree, "seed": 1}, tmp_path)
+
+
+def test_a_run_can_start_from_the_weights_of_another(dataset, tmp_path):
+  tree = run_dict(dataset)
+  short = {**tree["train"], "last_step": 5}
+  train({**tree, "train": short}, tmp_path / "first")
+  again = {**tree, "train": short, "initial_weights": str(tmp_path / "first")}
+  records = train(again, tmp_path / "second")
+  fresh = losses(tmp_path / "first")
+  assert records[0]["loss"] < fresh[0]["loss"]
+
+
+def test_the_vocabulary_of_the_data_must_be_the_models(dataset, tmp_path):
+  tree = {**run_dict(dataset), "vocab": tiny.VOCAB.to_json()}
+  with pytest.raises(ValueError, match="vocabulary"):
+    train(tree, tmp_path)
+
+
+@pytest.mark.parametrize(
+  ("table", "name", "value"),
+  [
+    (None, "seed", 1),
+    ("data", "seed", 1),
+    ("data", "kind", "plain"),
+    ("data", "kind", "icl_dual"),
+    ("data", "kind", "window"),
+    ("data", "context", 64),
+    ("data", "attend_across_documents", True),
+    ("batch", "samples", 8),
+    ("loss", "weights", {"vocal": 1.0}),
+  ],
+)
+def test_every_choice_changes_the_run(
+  dataset, undisturbed, tmp_path, table, name, value
+):
+  tree = run_dict(dataset, train={"last_step": 2, "log_every": 1})
+  if table is None:
+    tree[name] = value
+  else:
+    tree[table] = {**tree[table], name: value}
+  if value == "window":
+    tree["loss"] = {"weights": {"codebook_1": 1.0}}
+  assert train(tree, tmp_path)[1]["loss"] != undisturbed[1]["loss"]
