@@ -12,8 +12,9 @@ from yue_jax.vocab import RELEASED, Stream, Vocab
 
 SMALL = Vocab.small(10, codes=4, codebooks=2)
 PHRASES = Phrases((5,), (6,), (7,), (8,))
-T, M, R, V, B = (
+T, S, M, R, V, B = (
   Stream.TEXT,
+  Stream.RESTATED,
   Stream.MARK,
   Stream.REFERENCE,
   Stream.VOCAL,
@@ -42,7 +43,7 @@ EXAMPLE = EncodedSong(
 
 
 EXAMPLE_SECTION = [5, 3, 11, 26, 32, 35, 33, 34, 12, 6]
-EXAMPLE_STREAMS = [M, T, M, M, V, B, V, B, M, M]
+EXAMPLE_STREAMS = [M, S, M, M, V, B, V, B, M, M]
 
 
 def random_song(rng, number=0):
@@ -180,11 +181,12 @@ def test_streams_partition_the_ids(songs):
   for song in songs:
     for document in all_documents(song):
       streams = document.streams
-      assert set(document.ids[streams == T]) <= set(SMALL.text)
+      for text in (T, S):
+        assert set(document.ids[streams == text]) <= set(SMALL.text)
       assert set(document.ids[streams == M]) <= set(marks)
       for sound in (R, V, B):
         assert set(document.ids[streams == sound]) <= set(SMALL.codebook(0))
-      assert set(streams) <= {T, M, R, V, B}
+      assert set(streams) <= {T, S, M, R, V, B}
       assert (streams == V).sum() == (streams == B).sum() > 0
       assert document.ids[-1] == SMALL.eod
       assert (document.ids == SMALL.eod).sum() == 1

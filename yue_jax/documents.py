@@ -178,7 +178,7 @@ def _planned(
 ) -> Iterable[Document]:
   for section in song.sections:
     yield _marks(*phrases.segment_start)
-    yield _text(section.text, vocab)
+    yield _filled(section.text, Stream.RESTATED)
     yield from _section_audio(song, section, vocab)
     yield _marks(*phrases.segment_end)
   yield _marks(vocab.eod)

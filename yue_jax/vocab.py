@@ -52,7 +52,9 @@ class Stream(enum.IntEnum):
   """What a token is, for loss weights and metrics.
 
   MARK covers special tokens and the phrases around sections; REFERENCE the
-  codec tokens of an in-context clip. In a residual window the leading
+  codec tokens of an in-context clip. TEXT is text that stands for the first
+  time, RESTATED the lyrics of a section that the head already gave: a model
+  that finds its place in the lyrics predicts these, and those never. In a residual window the leading
   codebook-0 tokens belong to their track, those in the frames to CODEBOOK_k.
   """
 
@@ -71,9 +73,10 @@ class Stream(enum.IntEnum):
   CODEBOOK_5 = 12
   CODEBOOK_6 = 13
   CODEBOOK_7 = 14
+  RESTATED = 15
 
 
-MAX_CODEBOOKS = len(Stream) - Stream.CODEBOOK_0  # that have a stream
+MAX_CODEBOOKS = Stream.CODEBOOK_7 - Stream.CODEBOOK_0 + 1  # with a stream
 
 
 @dataclasses.dataclass(frozen=True)
