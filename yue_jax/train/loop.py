@@ -27,8 +27,13 @@ from yue_jax.config import RunConfig
 from yue_jax.data import pipeline
 from yue_jax.optimizer import learning_rate, make_optimizer
 from yue_jax.progress import Progress
-from yue_jax.sharding import SPECS, check_divisible, make_mesh, on_mesh
-from yue_jax.train.state import TrainState, init_params, init_state
+from yue_jax.sharding import SPECS, check_divisible, make_mesh
+from yue_jax.train.state import (
+  TrainState,
+  abstract_state,
+  init_params,
+  init_state,
+)
 from yue_jax.train.step import make_eval_step, make_train_step
 
 
@@ -96,7 +101,7 @@ def _start(cfg: RunConfig, mesh, checkpointer) -> tuple[TrainState, int]:
     return init_state(init_params(cfg.model, cfg.seed), tx)
 
   if checkpointer.latest_step is not None:
-    like = on_mesh(mesh, jax.eval_shape(fresh))
+    like = abstract_state(cfg.model, tx, mesh)
     return checkpointer.restore(like), checkpointer.latest_step
   if cfg.initial_weights:
     weights = checkpoint.load_weights(cfg.initial_weights, mesh)

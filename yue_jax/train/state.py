@@ -5,11 +5,13 @@ import dataclasses
 from flax import nnx
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Int
 import optax
 
 from yue_jax.config import ModelConfig
 from yue_jax.model import Decoder
+from yue_jax.sharding import on_mesh
 
 
 @jax.tree_util.register_dataclass
@@ -29,6 +31,15 @@ def init_params(cfg: ModelConfig, seed: int) -> dict:
 def init_state(params: dict, tx: optax.GradientTransformation) -> TrainState:
   """Call under `jax.jit` or `jax.eval_shape`, inside a mesh."""
   return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+
+
+def abstract_state(
+  cfg: ModelConfig, tx: optax.GradientTransformation, mesh: Mesh
+) -> TrainState:
+  """The state as shapes, dtypes and layouts on `mesh`; nothing is computed."""
+  with jax.set_mesh(mesh):
+    like = jax.eval_shape(lambda: init_state(init_params(cfg, seed=0), tx))
+  return on_mesh(mesh, like)
 
 
 def decoder_graph(cfg: ModelConfig) -> nnx.GraphDef:

@@ -12,15 +12,25 @@ from typing import Any
 from flax import nnx
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array
 import numpy as np
 import optax
 
-from yue_jax.config import LossConfig, ModelConfig
+from yue_jax.config import LossConfig, ModelConfig, RunConfig
 from yue_jax.losses import N_STREAMS, cross_entropy, sums_by_stream
-from yue_jax.train.state import TrainState, decoder_graph
+from yue_jax.optimizer import make_optimizer
+from yue_jax.sharding import SPECS
+from yue_jax.train.state import TrainState, abstract_state, decoder_graph
 
 Batch = dict[str, Array]
+FIELDS = {
+  "inputs": jnp.int32,
+  "targets": jnp.int32,
+  "streams": jnp.uint8,  # of the targets
+  "segments": jnp.int32,
+  "positions": jnp.int32,
+}
 Metrics = dict[str, Any]
 
 
@@ -64,6 +74,25 @@ def make_train_step(
     return TrainState(state.step + 1, params, opt_state), metrics
 
   return train_step
+
+
+def lower_train_step(cfg: RunConfig, mesh: Mesh) -> jax.stages.Lowered:
+  """The step of a run, lowered for a mesh whose devices need not exist here.
+
+  `lower_train_step(cfg, mesh).compile()` then runs the compiler of the mesh's
+  platform: this is the very step that `loop.run` executes.
+  """
+  tx = make_optimizer(cfg.optimizer)
+  rows = cfg.batch.samples // cfg.batch.microbatches
+  shape = (cfg.batch.microbatches, rows, cfg.data.context)
+  layout = NamedSharding(mesh, SPECS.batch_abt)
+  batch = {
+    name: jax.ShapeDtypeStruct(shape, dtype, sharding=layout)
+    for name, dtype in FIELDS.items()
+  }
+  state = abstract_state(cfg.model, tx, mesh)
+  with jax.set_mesh(mesh):
+    return make_train_step(cfg.model, cfg.loss, tx).lower(state, batch)
 
 
 def make_eval_step(cfg: ModelConfig) -> Callable[[dict, Batch], Metrics]:

@@ -1,0 +1,70 @@
+"""Stage 1 in the small world: sing the given words, in a few minutes.
+
+Purpose  The main job of `make demo`: text and codebook 0 of two interleaved
+         tracks, on songs whose every probability is known.
+Expected after 3,000 steps (4.5 M tokens): 80 % of the gap between a listener
+         who cannot read the lyrics and the floor is closed on unseen lyrics,
+         and fewer than one word in ten is sung wrong; `:long` closes 95 %.
+Cost     0.4 M parameters, 2 to 4 minutes on two cores; `:long` half an hour.
+Command  make demo, or, after its first steps have prepared the data,
+         python -m yue_jax.main --config=experiments/demo_stage1.py \
+           --run_dir=runs/demo/stage1
+
+What made the difference in small trials: the words of a section restate the
+head, so they can be predicted, and a model that learns to do so finds its
+place in the lyrics when it sings; first-time text is random here, and with
+weight 0 it does not drown that signal.
+"""
+
+import ml_collections
+
+_STEPS = {"short": (100, 2000, 900), "long": (200, 14_000, 9_800)}
+
+
+def get_config(length: str = "short") -> ml_collections.ConfigDict:
+  if length not in _STEPS:
+    raise ValueError(f"length={length!r} is not one of {sorted(_STEPS)}")
+  warmup, stable, decay = _STEPS[length]
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.vocab = {
+    "text_size": 338,  # the world's own tokenizer
+    "codec_blocks": [{"name": "xcodec", "codebooks": 8, "size": 160}],
+  }
+  config.model = {
+    "vocab_size": 1664,  # 1,640 ids, padded to a multiple of 128
+    "width": 64,
+    "mlp_width": 192,
+    "layers": 3,
+    "heads": 4,
+    "kv_heads": 4,
+    "max_positions": 256,
+    "dtype": "float32",
+    "remat": "none",
+  }
+  config.mesh = {"fsdp": 2}
+  config.data = {
+    "train": "runs/demo/data/train",
+    "heldout": "runs/demo/data/heldout",
+    "kind": "cot",
+    "context": 200,  # one song
+  }
+  config.batch = {"samples": 8}
+  config.optimizer = {
+    "peak_rate": 5e-3,
+    "final_rate": 0.0,
+    "warmup_steps": warmup,
+    "stable_steps": stable,
+    "decay_steps": decay,
+  }
+  config.loss = {
+    "weights": {"restated": 1.0, "mark": 1.0, "vocal": 1.0, "backing": 1.0}
+  }
+  config.train = {
+    "last_step": warmup + stable + decay,
+    "log_every": 10,
+    "eval_every": 500,
+    "checkpoint_every": 200,
+    "keep_checkpoints": 2,
+  }
+  return config

@@ -1,0 +1,52 @@
+"""Packaging; settings of tools are in pyproject.toml.
+
+Lower bounds are the versions the suite ran with on Python 3.11; the upper
+ones exclude what it has not seen (it also ran on 3.12 with jax 0.12.0 and
+flax 0.12.12). Grain and Orbax write formats of their own, hence the tight
+ranges.
+"""
+
+import setuptools
+
+PARITY = ["safetensors>=0.8", "transformers>=5.23,<6"]  # torch: see Makefile
+PLOTS = ["matplotlib>=3.11,<4"]
+
+setuptools.setup(
+  name="yue_jax",
+  version="0.1.0",
+  description="Pre-training of the YuE song models in JAX, for TPU pods",
+  license="Apache-2.0",
+  python_requires=">=3.11",
+  packages=setuptools.find_packages(include=["yue_jax", "yue_jax.*"]),
+  install_requires=[
+    "absl-py>=2.5",
+    "array-record>=0.8.6,<0.9",
+    "etils[epath]>=1.15",
+    "flax>=0.12.8,<0.13",
+    "grain>=0.2.18,<0.2.19",
+    "jax>=0.10.2,<0.13",
+    "jaxtyping>=0.3.11,<0.4",
+    "ml-collections>=1.1,<2",
+    "numpy>=2.4,<3",
+    "optax>=0.2.8,<0.3",
+    "orbax-checkpoint>=0.12.8,<0.13",
+    "safetensors>=0.8,<0.9",
+    "sentencepiece>=0.2.3,<0.3",
+    "tensorboardX>=2.6.5,<3",
+    "tensorflow-datasets>=4.9.10,<5",
+    "tensorstore>=0.1.86",
+    "tqdm>=4.70,<5",
+  ],
+  extras_require={
+    "tpu": ["jax[tpu]"],
+    "hf": PARITY,
+    "plots": PLOTS,
+    "test": [
+      *PARITY,
+      *PLOTS,
+      "jax[tpu]",  # its compiler also runs where there is no TPU
+      "pytest>=9.2,<10",
+      "ruff>=0.17,<0.18",
+    ],
+  },
+)
