@@ -29,10 +29,15 @@ def small_recipe(tokenizer: Tokenizer, **changes) -> Recipe:
   return Recipe(tokenizer=tokenizer, vocab=vocab, rules=RULES, **fields)
 
 
-def write_song(root: pathlib.Path, name: str, *, seed: int, **changes) -> dict:
-  """Writes random codes of a song; returns its row, with `changes`."""
+def write_song(
+  root: pathlib.Path, name: str, *, seed: int, longer: int = 1, **changes
+) -> dict:
+  """Writes random codes of a song; returns its row, with `changes`.
+
+  Sections have 8 to 24 frames, or `longer` times as many.
+  """
   rng = np.random.default_rng(seed)
-  lengths = rng.integers(8, 25, rng.integers(1, 4))
+  lengths = rng.integers(8, 25, rng.integers(1, 4)) * longer
   ends = np.cumsum(lengths)
   tracks = {"codec": "mix", "vocals_codec": "voc", "instrumental_codec": "ins"}
   for short in tracks.values():

@@ -105,14 +105,15 @@ def songs_of(root, recipe):
 
 def test_workers_change_nothing(prepared):
   root, recipe, _ = prepared
-  prepare(
-    root / "songs.jsonl",
-    root / "two",
-    recipe=recipe,
-    workers=2,
-    songs_per_shard=4,
-  )
-  assert contents(root / "two") == contents(root / "out")
+  for workers in (1, 2):
+    prepare(
+      root / "songs.jsonl",
+      root / f"by-{workers}",
+      recipe=recipe,
+      workers=workers,
+      songs_per_shard=1,
+    )
+  assert contents(root / "by-2") == contents(root / "by-1")
 
 
 def test_records_hold_the_songs(prepared):
@@ -187,6 +188,7 @@ def test_one_codebook_is_enough_for_songs(tmp_path, tokenizer):
   assert info["songs"] == 1
   assert info["shards"]["windows"] == []
   assert info["left_out"] == {"tracks_without_all_codebooks": 3}
+  assert not [name for name in contents(tmp_path / "out") if "windows" in name]
 
 
 def test_nothing_usable_is_an_error(tmp_path, tokenizer):

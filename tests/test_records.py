@@ -1,5 +1,6 @@
 """Records come back as they were written, and nothing else is read."""
 
+from array_record.python import array_record_module
 import grain
 import numpy as np
 import pytest
@@ -96,6 +97,13 @@ def test_shard_holds_its_records_in_order(tmp_path):
   source = grain.sources.ArrayRecordDataSource([str(tmp_path / "a")])
   assert shard.records == len(records)
   assert [source[i] for i in range(len(source))] == records
+
+
+def test_shards_are_fit_for_random_access(tmp_path):
+  write_shard(tmp_path / "a", [b"a", b"b"])
+  reader = array_record_module.ArrayRecordReader(str(tmp_path / "a"))
+  options = reader.writer_options_string().split(",")
+  assert {"group_size:1", "uncompressed"} <= set(options)
 
 
 def test_checksum_is_of_the_records(tmp_path):

@@ -167,6 +167,13 @@ def test_epochs_follow_each_other_though_their_sizes_vary(directory):
   assert len(samples) == sizes[0]
 
 
+def test_few_plans_are_kept(directory):
+  samples = open_samples(directory)
+  for epoch in (0, 1, 2, 3, 2, 0):
+    samples.plan(epoch)
+  assert len(samples._plans) <= 2
+
+
 def test_an_empty_sample_is_padding():
   assert as_lists(empty_sample(3)) == {name: [0, 0, 0] for name in FIELDS}
 

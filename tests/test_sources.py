@@ -3,8 +3,16 @@
 import numpy as np
 import pytest
 
-from tests.songs_on_disk import WINDOW, prepared
+from tests.songs_on_disk import (
+  WINDOW,
+  prepared,
+  small_recipe,
+  small_tokenizer,
+  write_manifest,
+  write_song,
+)
 from yue_jax.data.dataset import open_dataset
+from yue_jax.data.prepare import prepare
 from yue_jax.data.sources import KINDS, REFERENCE_MODES, make_source
 from yue_jax.references import MODE_TRACKS
 from yue_jax.vocab import Stream
@@ -43,6 +51,20 @@ def test_only_references_vary(dataset, kind):
   documents = [read_whole(source, e, 3)[0].document.ids for e in range(9)]
   equal = [np.array_equal(documents[0], other) for other in documents]
   assert all(equal) == (not source.varies)
+
+
+def test_clips_of_long_songs_differ_in_length(tmp_path):
+  rows = [write_song(tmp_path, f"l{i}", seed=i, longer=200) for i in range(3)]
+  recipe = small_recipe(small_tokenizer(tmp_path / "tokenizer.model"))
+  prepare(write_manifest(tmp_path, rows), tmp_path / "out", recipe=recipe)
+  source = make_source(open_dataset(tmp_path / "out"), "icl_vocal", seed=0)
+  lengths = [source.lengths(epoch).tolist() for epoch in range(4)]
+  assert len({tuple(epoch) for epoch in lengths}) == 4
+  for epoch, expected in enumerate(lengths):
+    for number, length in enumerate(expected):
+      [whole] = read_whole(source, epoch, number)
+      assert len(whole.document) == length
+      assert 1000 <= clip_of(whole.document) <= 2000  # 20 to 40 s
 
 
 def clip_of(document) -> int:

@@ -23,8 +23,8 @@ from yue_jax.tokenizer import Tokenizer
 from yue_jax.vocab import RELEASED, Vocab
 
 
-def main() -> None:
-  args = _parser().parse_args()
+def main(argv: list[str] | None = None) -> None:
+  args = _parser().parse_args(argv)
   try:
     info = _prepare(args)
   except (ValueError, OSError) as error:

@@ -104,6 +104,9 @@ def write_part(task: PartTask) -> Part:
         writer.write(_read_song(task, row))
       except SongError as error:
         rejected.append(_rejection(line, row, error))
+      except Exception as error:
+        error.add_note(f"while preparing line {line} of the manifest")
+        raise
     columns = {
       name: np.array(values, _DTYPES.get(name, np.int32))
       for name, values in writer.columns.items()

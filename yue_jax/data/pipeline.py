@@ -139,8 +139,6 @@ def _batches(
   sharding: jax.sharding.Sharding,
   threads: int,
 ) -> Iterator[Batch]:
-  if not steps:
-    return
   rows = addressable_rows(sharding, shape)
   places = np.full(shape[0] * shape[1], -1)
   places[rows] = np.arange(len(rows))

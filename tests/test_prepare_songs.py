@@ -1,0 +1,92 @@
+"""The tool prepares a manifest, or says in one line what is wrong."""
+
+import importlib.util
+import json
+import pathlib
+
+import pytest
+
+from tests.songs_on_disk import CODES, small_tokenizer, write_songs
+from yue_jax.data.dataset import open_dataset
+from yue_jax.vocab import Vocab
+
+PATH = pathlib.Path(__file__).parent.parent / "tools" / "prepare_songs.py"
+
+
+@pytest.fixture(scope="module")
+def tool():
+  spec = importlib.util.spec_from_file_location("prepare_songs", PATH)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+@pytest.fixture
+def arguments(tmp_path):
+  """Good arguments but for --out, by flag."""
+  small_tokenizer(tmp_path / "tokenizer.model")
+  return {
+    "manifest": str(write_songs(tmp_path, 4)),
+    "--tokenizer": str(tmp_path / "tokenizer.model"),
+    "--out": str(tmp_path / "out"),
+    "--window": "10",
+    "--windows-per-record": "1",
+    "--min-section-seconds": "0.1",
+    "--workers": "1",
+    "--small-vocab": None,
+    "--codes": str(CODES),
+  }
+
+
+def run(tool, arguments) -> None:
+  flags = {k: v for k, v in arguments.items() if k != "manifest"}
+  words = [word for pair in flags.items() for word in pair if word is not None]
+  tool.main([arguments["manifest"], *words])
+
+
+def test_songs_of_a_small_world(tool, arguments, tmp_path, capsys):
+  run(tool, arguments)
+  dataset = open_dataset(tmp_path / "out")
+  assert dataset.vocab == Vocab.small(276, codes=CODES, codebooks=8)
+  assert dataset.info["window"] == 10
+  assert dataset.info["windows_per_record"] == 1
+  assert dataset.info["rules"]["min_section_seconds"] == 0.1
+  out, err = capsys.readouterr()
+  assert "4 of 4 songs" in out
+  assert "rejected 0" in out
+  assert "preparing: 4/4 songs" in err
+
+
+def test_rejected_songs_are_counted(tool, arguments, tmp_path, capsys):
+  manifest = pathlib.Path(arguments["manifest"])
+  manifest.write_text(manifest.read_text() + '{"id": 5}\n')
+  run(tool, arguments)
+  assert "4 of 5 songs" in capsys.readouterr().out
+  [line] = (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()
+  assert json.loads(line)["line"] == 5
+
+
+@pytest.mark.parametrize(
+  ("flag", "value", "message"),
+  [
+    ("manifest", "no.jsonl", "no manifest no.jsonl"),
+    ("--tokenizer", "no.model", "No such file or directory: 'no.model'"),
+    ("--out", ".", ". exists already; remove it"),
+    ("--window", "0", "window=0, expected 1 or more"),
+    ("--workers", "0", "workers=0, expected 1 or more"),
+    ("--codes", "3", "none of the 4 rows"),
+    ("--codebooks", "3", "none of the 4 rows"),
+  ],
+)
+def test_one_clear_error(tool, arguments, flag, value, message):
+  with pytest.raises(SystemExit, match=f"prepare_songs: .*{message}"):
+    run(tool, arguments | {flag: value})
+
+
+def test_a_small_vocabulary_must_be_asked_for(tool, arguments):
+  del arguments["--small-vocab"]
+  with pytest.raises(SystemExit, match="add --small-vocab"):
+    run(tool, arguments)
+  del arguments["--codes"]
+  with pytest.raises(SystemExit, match="the tokenizer has 276 pieces"):
+    run(tool, arguments)
