@@ -234,6 +234,18 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, tokenizer, monkeypatch):
   assert set(tmp_path.iterdir()) == before
 
 
+def test_a_defect_names_the_line_it_met(tmp_path, tokenizer, monkeypatch):
+  def broken(row, *_, **__):
+    raise RuntimeError("a defect, not bad data")
+
+  monkeypatch.setattr(parts, "song_from_row", broken)
+  with pytest.raises(RuntimeError, match="a defect") as caught:
+    prepare(
+      write_songs(tmp_path, 2), tmp_path / "out", recipe=small_recipe(tokenizer)
+    )
+  assert caught.value.__notes__ == ["while preparing line 1 of the manifest"]
+
+
 def test_the_name_appears_last(tmp_path, tokenizer, monkeypatch):
   """However late a run is killed, `out` is whole or it is not there."""
   out, rename = tmp_path / "out", prepare_module.pathlib.Path.rename
