@@ -92,18 +92,18 @@ def tiny(vocab_size: int) -> ModelConfig:
 
 
 def small(vocab_size: int) -> ModelConfig:
-  """For the small world: 639,872 parameters and 256 for each vocabulary row.
+  """For the small world: 160,192 parameters and 128 for each vocabulary row.
 
-  Learns to sing given words within minutes on two cores.
+  One step up from `tiny`: a third layer, and every head has its own keys.
   """
   return ModelConfig(
     vocab_size=vocab_size,
-    width=128,
-    mlp_width=384,
+    width=64,
+    mlp_width=192,
     layers=3,
     heads=4,
     kv_heads=4,
-    max_positions=1024,
+    max_positions=256,
     dtype="float32",
     remat="none",
   )
