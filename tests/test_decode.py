@@ -1,0 +1,349 @@
+"""The decoding loop against full recomputation, and what it promises."""
+
+import dataclasses
+import functools
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import tiny
+from yue_jax.checkpoint import Weights
+from yue_jax.exchange.folder import export_folder
+from yue_jax.model import Decoder
+from yue_jax.sampling import decode as decoding
+from yue_jax.sampling import queues
+from yue_jax.sampling.decode import decode
+from yue_jax.sampling.logits import GREEDY, Sampling
+from yue_jax.sampling.queues import Row, Rule, forced, join, sampled
+
+# Large weights: sharp attention, and no near-ties between likely tokens.
+CFG = dataclasses.replace(tiny.MODEL, layers=2, max_positions=128, init_std=0.3)
+STOP = 5
+PAIRS = Rule(
+  cycle=(range(60, 80), range(80, 90)), minimum=4, maximum=12, stop=STOP
+)
+TRIPLES = Rule(
+  cycle=(range(100, 108), range(108, 116), range(116, 124)), maximum=3
+)
+PENALIZED = Sampling(temperature=0, repetition_penalty=1.3)
+DRAWN = Sampling(temperature=1.0, top_k=30, top_p=0.95, repetition_penalty=1.1)
+
+
+@pytest.fixture(scope="module")
+def decoder():
+  with jax.set_mesh(tiny.mesh(tiny.MESHES["one"])):
+    yield new_decoder()
+
+
+def new_decoder() -> Decoder:
+  return jax.jit(lambda: Decoder(CFG, rngs=nnx.Rngs(0)))()
+
+
+def song(prompt: int, *, first=1.5, later=1.2) -> Row:
+  """Two sections after a prompt of so many tokens, then a block of triples."""
+  ids = np.random.default_rng(prompt).integers(6, 90, prompt)
+  return join(
+    [
+      forced(ids),
+      sampled(0, guidance=first),
+      forced([7, 8, 9]),
+      sampled(0, guidance=later),
+      *[forced([101]), sampled(1)] * 3,
+    ]
+  )
+
+
+def run(decoder, rows, sampling, seeds=None):
+  seeds = range(len(rows)) if seeds is None else seeds
+  return decode(
+    decoder,
+    rows,
+    [PAIRS, TRIPLES],
+    sampling=sampling,
+    seeds=np.array(seeds)[:, None],
+  )
+
+
+@functools.cache
+def full_forward():
+  def last(decoder, tokens, length):
+    at = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None, :]
+    segments = (at < length).astype(jnp.int32)
+    return decoder(tokens, segments, at)[0, length - 1]
+
+  return jax.jit(last)
+
+
+def recomputed(decoder: Decoder, tokens: list[int]) -> np.ndarray:
+  padded = np.zeros((1, CFG.max_positions), np.int32)
+  padded[0, : len(tokens)] = tokens
+  logits = full_forward()(decoder, padded, np.int32(len(tokens)))
+  return np.asarray(logits, np.float64)
+
+
+def by_recomputation(decoder: Decoder, row: Row, penalty: float) -> list[int]:
+  """Greedy decoding in plain numpy, from the docstrings alone."""
+  tokens, start = [], 0
+  for token, rule, scale in zip(*row, strict=True):
+    if token >= 0:
+      start = len(tokens)  # of the unconditional branch
+      tokens.append(int(token))
+      continue
+    rule, drawn = [PAIRS, TRIPLES][rule], 0
+    while drawn < rule.longest:
+      scores = recomputed(decoder, tokens)
+      if scale != 1:
+        alone = log_softmax(recomputed(decoder, tokens[start:]))
+        scores = alone + scale * (log_softmax(scores) - alone)
+      seen = np.unique(tokens)
+      scores[seen] *= np.where(scores[seen] < 0, penalty, 1 / penalty)
+      tokens.append(max(may_come(rule, drawn), key=lambda id: scores[id]))
+      drawn += 1
+      if tokens[-1] == rule.stop:
+        break
+  return tokens
+
+
+def may_come(rule: Rule, drawn: int) -> list[int]:
+  whole = drawn % len(rule.cycle) == 0 and drawn >= rule.minimum
+  stop = [rule.stop] if rule.stop is not None and whole else []
+  if drawn == rule.maximum:
+    return stop
+  return [*rule.cycle[drawn % len(rule.cycle)], *stop]
+
+
+def log_softmax(scores: np.ndarray) -> np.ndarray:
+  return scores - np.logaddexp.reduce(scores)
+
+
+@pytest.mark.parametrize(
+  ("rows", "sampling"),
+  [
+    ([song(3, first=1, later=1), song(9, first=1, later=1)], GREEDY),
+    ([song(3, first=1, later=1), song(9, first=1, later=1)], PENALIZED),
+    # Prompts of more than one chunk, and one branch unguided.
+    ([song(66), song(71), song(80, first=1)], GREEDY),
+    ([song(66), song(71), song(80, first=1)], PENALIZED),
+  ],
+  ids=["plain", "penalized", "guided", "guided_penalized"],
+)
+def test_greedy_equals_full_recomputation(decoder, rows, sampling):
+  for row, got in zip(rows, run(decoder, rows, sampling), strict=True):
+    expected = by_recomputation(decoder, row, sampling.repetition_penalty)
+    assert got.tokens.tolist() == expected
+
+
+def test_guidance_and_penalty_matter(decoder):
+  """The comparison above could not fail if they changed nothing."""
+  results = [
+    run(decoder, [row], sampling)[0].tokens.tolist()
+    for row in (song(66), song(66, first=1, later=1))
+    for sampling in (GREEDY, PENALIZED)
+  ]
+  assert len({tuple(tokens) for tokens in results}) == 4
+
+
+def test_rows_do_not_affect_each_other(decoder):
+  rows = [song(40), song(7), song(55)]
+  together = run(decoder, rows, DRAWN, seeds=[3, 4, 5])
+  reordered = run(decoder, [*rows[::-1][:2], song(22)], DRAWN, seeds=[5, 4, 9])
+  alone = run(decoder, [rows[0]], DRAWN, seeds=[3])
+  for got, expected in zip(
+    [*alone, reordered[1], reordered[0]], together, strict=True
+  ):
+    np.testing.assert_array_equal(got.tokens, expected.tokens)
+    np.testing.assert_array_equal(got.entries, expected.entries)
+
+
+def test_seeds_matter_and_repeat(decoder):
+  rows = [song(7)] * 3
+  a, b, c = run(decoder, rows, DRAWN, seeds=[1, 2, 1])
+  assert a.tokens.tolist() == c.tokens.tolist() != b.tokens.tolist()
+
+
+@pytest.mark.parametrize("prompt", [5, 40])
+def test_queues_and_rules_are_obeyed(decoder, prompt):
+  rows = [song(prompt)] * 8
+  wild = Sampling(temperature=5.0, top_k=0, top_p=1.0)
+  lengths = set()
+  for row, got in zip(rows, run(decoder, rows, wild), strict=True):
+    for entry, token in enumerate(row.tokens):
+      tokens = got.of_entry(entry).tolist()
+      if token >= 0:
+        assert tokens == [token]
+        continue
+      rule = [PAIRS, TRIPLES][row.rules[entry]]
+      for number, drawn in enumerate(tokens):
+        assert drawn in may_come(rule, number)
+      if rule is PAIRS:
+        assert tokens.index(STOP) == len(tokens) - 1
+        lengths.add(len(tokens) - 1)
+      else:
+        assert len(tokens) == rule.maximum
+    assert np.all(np.diff(got.entries) >= 0)
+    assert len(got.tokens) == len(got.entries)
+  assert lengths <= {4, 6, 8, 10, 12}
+  assert len(lengths) > 1
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, DRAWN], ids=["greedy", "drawn"])
+def test_the_mesh_does_not_matter(decoder, sampling):
+  rows = [song(40), song(33), song(52)]  # not as many as there are shards
+  expected = run(decoder, rows, sampling)
+  with jax.set_mesh(tiny.mesh(tiny.MESHES["fsdp2_tensor2"])):
+    got = run(new_decoder(), rows, sampling)
+  for a, b in zip(got, expected, strict=True):
+    np.testing.assert_array_equal(a.tokens, b.tokens)
+
+
+def test_one_program_for_queues_of_one_shape(decoder, monkeypatch):
+  traces = []
+  extend = Decoder.extend
+
+  def counted(*args, **kwargs):
+    traces.append(1)
+    return extend(*args, **kwargs)
+
+  monkeypatch.setattr(Decoder, "extend", counted)
+  for prompt in (20, 21, 44):  # without a chunk, and with one
+    run(decoder, [song(prompt, first=1.3), *[song(50)] * 4], DRAWN)
+    assert len(traces) == 2  # the prompt's chunks, and the loop
+
+
+def test_the_cache_is_updated_in_place(decoder):
+  """Temporaries are one cache and what attention needs, never two caches."""
+  cfg = dataclasses.replace(CFG, layers=8, kv_heads=4)
+  deep = jax.jit(lambda: Decoder(cfg, rngs=nnx.Rngs(0)))()
+  rows, rules, slots = [song(5)] * 4, [PAIRS, TRIPLES], 2048
+  program = decoding._run.lower(
+    deep,
+    queues.stack(rows, slots),
+    queues.tabulate(rules, cfg.vocab_size),
+    seeds=np.zeros((4, 1), np.uint32),
+    chunks=np.int32(0),
+    sampling=GREEDY,
+    branches=2,
+  ).compile()
+  cache = jax.eval_shape(lambda: deep.empty_cache(8, slots))
+  size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(cache))
+  assert program.memory_analysis().temp_size_in_bytes < 2 * size
+
+
+def test_a_row_of_forced_tokens_alone(decoder):
+  (got,) = run(decoder, [forced([9, 8, 7])], GREEDY)
+  assert got.tokens.tolist() == [9, 8, 7]
+  assert got.entries.tolist() == [0, 1, 2]
+
+
+def test_what_could_outgrow_the_model_is_refused(decoder):
+  assert queues.longest(song(80), [PAIRS, TRIPLES]) == 80 + 2 * 13 + 3 + 3 * 4
+  run(decoder, [song(87)], GREEDY)  # 128 at most
+  with pytest.raises(ValueError, match=r"row 1 .* 129 tokens .*=128"):
+    run(decoder, [song(5), song(88)], GREEDY)
+
+
+@pytest.mark.parametrize(
+  ("row", "message"),
+  [
+    (join([sampled(0), forced([1])]), "begin with a token"),
+    (forced([]), "begin with a token"),
+    (forced([1, 192]), "ids of the model"),
+    (forced([1, -2]), "ids of the model"),
+    (join([forced([1]), sampled(2)]), "rules 2..2, but there are 2"),
+  ],
+)
+def test_bad_queues_are_refused(decoder, row, message):
+  with pytest.raises(ValueError, match=message):
+    run(decoder, [song(3), row], GREEDY)
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    ({"maximum": 5}, "multiple"),
+    ({"maximum": 0}, "multiple"),
+    ({"minimum": 14}, "minimum=14"),
+    ({"cycle": (range(60, 60), range(80, 90))}, "allows no token"),
+    ({"cycle": ()}, "allows no token"),
+    ({"stop": 65}, "stop=65"),
+    ({"stop": None}, "no effect"),
+  ],
+)
+def test_bad_rules_are_refused(fields, message):
+  with pytest.raises(ValueError, match=message):
+    dataclasses.replace(PAIRS, **fields)
+
+
+def test_rules_of_another_vocabulary_are_refused(decoder):
+  rule = Rule(cycle=(range(190, 193),), maximum=3)
+  with pytest.raises(ValueError, match=r"0\.\.191"):
+    decode(
+      decoder,
+      [join([forced([1]), sampled(0)])],
+      [rule],
+      sampling=GREEDY,
+      seeds=np.zeros((1, 1)),
+    )
+
+
+def test_greedy_equals_generate_of_transformers(decoder, tmp_path):
+  """Section by section as in the released inference, on exported weights."""
+  torch = pytest.importorskip("torch", reason="needs PyTorch")
+  transformers = pytest.importorskip(
+    "transformers", reason="needs transformers"
+  )
+  cycle = (range(50, 120),)  # one track: theirs may stop anywhere
+  rule = Rule(cycle=cycle, minimum=4, maximum=14, stop=STOP)
+  prompts, scales = [song(70).tokens[:70], [7, 8, 9]], [1.5, 1.2]
+  model = as_transformers(decoder, tmp_path, transformers)
+
+  def only_allowed(_, scores):
+    allowed = torch.zeros(scores.shape[-1], dtype=torch.bool)
+    allowed[[*cycle[0], STOP]] = True
+    return scores.masked_fill(~allowed, -float("inf"))
+
+  for penalty in (1.0, 1.3):
+    expected = np.zeros(0, np.int64)
+    for prompt, scale in zip(prompts, scales, strict=True):
+      given = np.concatenate([expected, prompt])
+      expected = model.generate(
+        torch.from_numpy(given)[None],
+        attention_mask=torch.ones(1, len(given), dtype=torch.long),
+        guidance_scale=scale,
+        repetition_penalty=penalty,
+        min_new_tokens=rule.minimum,
+        max_new_tokens=rule.maximum,
+        logits_processor=[only_allowed],
+        eos_token_id=STOP,
+        pad_token_id=0,
+        do_sample=False,
+      )[0].numpy()
+      if expected[-1] != STOP:
+        expected = np.append(expected, STOP)
+    row = []
+    for prompt, scale in zip(prompts, scales, strict=True):
+      row += [forced(prompt), sampled(0, guidance=scale)]
+    (got,) = decode(
+      decoder,
+      [join(row)],
+      [rule],
+      sampling=Sampling(temperature=0, repetition_penalty=penalty),
+      seeds=np.zeros((1, 1)),
+    )
+    assert got.tokens.tolist() == expected.tolist()
+
+
+def as_transformers(decoder, folder, transformers):
+  params = nnx.to_pure_dict(nnx.state(decoder, nnx.Param))
+  weights = Weights(CFG, tiny.VOCAB, 0, jax.tree.map(np.asarray, params))
+  export_folder(
+    folder / "hf",
+    weights,
+    dtype="float32",
+    shard_bytes=2**20,
+    tokenizer_model=None,
+  )
+  return transformers.AutoModelForCausalLM.from_pretrained(folder / "hf").eval()

@@ -1,0 +1,134 @@
+"""Prompts: what a song is generated from, as ids.
+
+  lyrics file   [verse]            section texts  "[verse]\\nbatoki meda\\n\\n"
+                batoki meda                       "[chorus]\\nsuno\\n\\n"
+                [chorus]
+                suno
+
+The texts are those that training documents hold (`encoding`), so that a model
+reads here what it was trained to read.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import re
+
+import numpy as np
+
+from yue_jax import codec
+from yue_jax.encoding import encode_head
+from yue_jax.tokenizer import Tokenizer
+from yue_jax.vocab import Vocab
+
+_LABEL = re.compile(r"\s*\[([^\[\]]*)\](.*)")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prompt:
+  """Everything the sound of a song follows; all ids are (n,) int32.
+
+  Attributes:
+    head: instruction, tags and the lyrics of the whole song.
+    sections: text of every section, in the order they are sung.
+    reference: codec ids of a clip the song shall resemble; empty for none.
+  """
+
+  head: np.ndarray
+  sections: tuple[np.ndarray, ...]
+  reference: np.ndarray
+
+  def __post_init__(self):
+    if not self.sections:
+      raise ValueError("a song needs at least one section")
+
+
+def encode_prompt(
+  tags: str,
+  sections: Sequence[str],
+  *,
+  tokenizer: Tokenizer,
+  vocab: Vocab,
+  reference: np.ndarray | None = None,
+) -> Prompt:
+  """The prompt of a song.
+
+  Args:
+    tags: genre, instruments, mood, voice, as one line.
+    sections: texts as `split_lyrics` gives them.
+    reference: from `dual_reference` or `single_reference`.
+  """
+  if not tags.strip():
+    raise ValueError("the tags are empty; expected words such as 'pop female'")
+  none = np.zeros(0, np.int32)
+  return Prompt(
+    head=encode_head(
+      tags.strip(), "\n".join(sections), tokenizer=tokenizer, vocab=vocab
+    ),
+    sections=tuple(
+      np.array(tokenizer.encode(text), np.int32) for text in sections
+    ),
+    reference=none if reference is None else reference,
+  )
+
+
+def split_lyrics(text: str) -> tuple[str, ...]:
+  """Texts of the sections of a lyrics file, each "[label]\\nlyrics\\n\\n".
+
+  A line that begins with [label] begins a section; a label may hold spaces
+  and hyphens, and a section without words is instrumental.
+
+  Raises:
+    ValueError: there is no section, lyrics come before the first label, or a
+      label is empty.
+  """
+  sections: list[tuple[str, list[str]]] = []
+  for number, line in enumerate(text.lstrip("\ufeff").splitlines(), start=1):
+    if found := _LABEL.fullmatch(line):
+      sections.append((_label(found[1], number), [found[2].strip()]))
+    elif sections:
+      sections[-1][1].append(line.rstrip())
+    elif line.strip():
+      raise ValueError(
+        f"line {number} of the lyrics, {line.strip()!r:.60}, comes before any"
+        " section; begin each section with a line such as [verse]"
+      )
+  if not sections:
+    raise ValueError(
+      "the lyrics are empty; expected sections such as '[verse]\\nwords ...'"
+    )
+  joined = [(label, "\n".join(lines).strip()) for label, lines in sections]
+  return tuple(f"[{label}]\n{words}\n\n" for label, words in joined)
+
+
+def single_reference(codes: np.ndarray, vocab: Vocab) -> np.ndarray:
+  """Ids of a clip of one track: (codebooks, frames) -> (frames,)."""
+  _check_clip(codes)
+  return codec.frames_to_ids(codes[:1], vocab)[0]
+
+
+def dual_reference(
+  vocal: np.ndarray, backing: np.ndarray, vocab: Vocab
+) -> np.ndarray:
+  """Ids of a clip of both tracks, in turn: (2 x frames,)."""
+  if vocal.shape[-1:] != backing.shape[-1:]:
+    raise ValueError(
+      f"the reference tracks have shapes {vocal.shape} and {backing.shape};"
+      " trim both to the same frames"
+    )
+  return codec.interleave(
+    single_reference(vocal, vocab), single_reference(backing, vocab)
+  )
+
+
+def _label(label: str, line: int) -> str:
+  if not label.strip():
+    raise ValueError(f"line {line} of the lyrics has a label without a name")
+  return label.strip()
+
+
+def _check_clip(codes: np.ndarray) -> None:
+  if codes.ndim != 2 or not codes.size:
+    raise ValueError(
+      f"reference codes of shape {codes.shape}, expected (codebooks, frames)"
+      " with at least one frame"
+    )
