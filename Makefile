@@ -18,7 +18,7 @@ demo: $(VENV)/.demo
 	$(RUN) tools/demo.py --out runs/demo
 
 demo-long: $(VENV)/.demo
-	$(RUN) tools/demo.py --out runs/demo-long --long
+	$(RUN) tools/demo.py --out runs/demo-long --size long
 
 test: $(VENV)/.test
 	$(RUN) -m pytest

@@ -18,7 +18,7 @@ weight 0 it does not drown that signal.
 
 import ml_collections
 
-_STEPS = {"short": (100, 2000, 900), "long": (200, 14_000, 9_800)}
+_STEPS = {"short": (100, 2700, 1200), "long": (200, 14_000, 9_800)}
 
 
 def get_config(length: str = "short") -> ml_collections.ConfigDict:

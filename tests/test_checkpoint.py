@@ -32,7 +32,7 @@ def abstract(cfg, mesh) -> TrainState:
 
 def save(path, cfg, mesh, step=5) -> TrainState:
   state = make_state(cfg, mesh, seed=3)
-  saver = checkpoint.Checkpointer(path, cfg)
+  saver = checkpoint.Checkpointer(path, cfg, data_fingerprint="a")
   with jax.set_mesh(mesh):
     saver.save(state, step)
   saver.close()
@@ -50,7 +50,7 @@ def test_state_comes_back_on_another_mesh(tmp_path, name):
   cfg = config_of()
   state = save(tmp_path, cfg, tiny.mesh(tiny.MESHES["fsdp4"]))
   mesh = tiny.mesh(tiny.MESHES[name])
-  saver = checkpoint.Checkpointer(tmp_path, cfg)
+  saver = checkpoint.Checkpointer(tmp_path, cfg, data_fingerprint="a")
   with jax.set_mesh(mesh):
     restored = saver.restore(abstract(cfg, mesh))
   assert saver.latest_step == 5
@@ -149,3 +149,14 @@ def test_weights_of_another_shape_are_refused(tmp_path):
     checkpoint.check_same_model(weights, wider, cfg.vocab)
   float16 = dataclasses.replace(cfg.model, dtype="bfloat16")
   checkpoint.check_same_model(weights, float16, cfg.vocab)
+
+
+def test_changed_data_may_not_continue_a_run(tmp_path):
+  cfg = config_of()
+  mesh = tiny.mesh(tiny.MESHES["one"])
+  save(tmp_path, cfg, mesh)
+  other = checkpoint.Checkpointer(tmp_path, cfg, data_fingerprint="b")
+  with pytest.raises(
+    ValueError, match=r"trained on data a, but .* now holds b"
+  ):
+    other.restore(abstract(cfg, mesh))

@@ -3,7 +3,8 @@
     RUN/checkpoints/<step>/params      the weights alone
                            optimizer   optimiser state and step counter
                            run         our JSON: step, model, vocabulary,
-                                       whole config, versions of the libraries
+                                       whole config, fingerprint of the data,
+                                       versions of the libraries
 
 Weights and optimiser are separate items, so that export and generation read
 only what they need. Arrays are uncompressed zarr3 in chunks of at most 32 MiB
@@ -56,8 +57,14 @@ class Weights:
 class Checkpointer:
   """Saves and restores the state of one run."""
 
-  def __init__(self, run_dir: epath.PathLike, cfg: RunConfig):
+  def __init__(
+    self, run_dir: epath.PathLike, cfg: RunConfig, *, data_fingerprint: str
+  ):
     self._cfg = cfg
+    self._course = {
+      "config": config.to_json(cfg),
+      "data_fingerprint": data_fingerprint,
+    }
     self._manager = ocp.CheckpointManager(
       epath.Path(run_dir).absolute() / "checkpoints",
       options=ocp.CheckpointManagerOptions(
@@ -84,9 +91,7 @@ class Checkpointer:
         params=_save_args(state.params),
         optimizer=_save_args(optimizer),
         run=ocp.args.JsonSave(
-          _description(
-            self._cfg.model, self._cfg.vocab, step, config.to_json(self._cfg)
-          )
+          _description(self._cfg.model, self._cfg.vocab, step) | self._course
         ),
       ),
     )
@@ -99,14 +104,20 @@ class Checkpointer:
 
     Raises:
       ValueError: the saved config differs in something a continuation may not
-        change, or the shapes differ.
+        change, the training data were changed, or the shapes differ.
     """
     step = self.latest_step
     run = self._manager.restore(
       step, args=ocp.args.Composite(run=ocp.args.JsonRestore())
     )["run"]
     _check_format(run, f"step {step}")
-    check_continuation(run["config"], config.to_json(self._cfg))
+    check_continuation(run["config"], self._course["config"])
+    if run["data_fingerprint"] != self._course["data_fingerprint"]:
+      raise ValueError(
+        f"the run was trained on data {run['data_fingerprint']}, but"
+        f" {self._cfg.data.train} now holds {self._course['data_fingerprint']};"
+        " use another run directory, or restore the data set"
+      )
     optimizer = {"opt_state": like.opt_state, "step": like.step}
     items = self._manager.restore(
       step,
@@ -159,7 +170,7 @@ def save_weights(run_dir: epath.PathLike, weights: Weights) -> epath.Path:
     epath.Path(run_dir).absolute() / "checkpoints",
     item_handlers=_handlers("params"),
   ) as manager:
-    run = _description(weights.model, weights.vocab, weights.step, None)
+    run = _description(weights.model, weights.vocab, weights.step)
     manager.save(
       weights.step,
       args=ocp.args.Composite(
@@ -251,13 +262,12 @@ def _flat(tree: Any, path: str = "") -> dict[str, Any]:
   return {k: v for part in parts for k, v in part.items()}
 
 
-def _description(model, vocab, step, run_config) -> dict[str, Any]:
+def _description(model, vocab, step) -> dict[str, Any]:
   return {
     "format": FORMAT,
     "step": step,
     "model": dataclasses.asdict(model),
     "vocab": vocab.to_json(),
-    "config": run_config,
     "versions": {n: importlib.metadata.version(n) for n in _LIBRARIES},
   }
 

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
+import numpy as np
 
 from yue_jax.attention import attend, packed_causal_mask
 from yue_jax.config import ModelConfig
@@ -49,8 +50,10 @@ def rotate(
   x: Float[Array, "B T N H"], positions: Int[Array, "B T"], base: float
 ) -> Float[Array, "B T N H"]:
   """Rotary embedding, half-split as in LLaMA (not interleaved)."""
-  half = x.shape[-1] // 2
-  frequency = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
+  # Rounded where transformers rounds: at position 16,000 the last bit of a
+  # frequency is visible in the logits.
+  h = x.shape[-1]
+  frequency = np.float32(1) / np.float32(base ** (np.arange(0, h, 2) / h))
   angle = positions[:, :, None, None].astype(jnp.float32)
   angle = angle * frequency[None, None, None, :]
   sin, cos = jnp.sin(angle), jnp.cos(angle)

@@ -54,8 +54,9 @@ class Stream(enum.IntEnum):
   MARK covers special tokens and the phrases around sections; REFERENCE the
   codec tokens of an in-context clip. TEXT is text that stands for the first
   time, RESTATED the lyrics of a section that the head already gave: a model
-  that finds its place in the lyrics predicts these, and those never. In a residual window the leading
-  codebook-0 tokens belong to their track, those in the frames to CODEBOOK_k.
+  that finds its place in the lyrics predicts these, and those never. In a
+  residual window the leading codebook-0 tokens belong to their track, those in
+  the frames to CODEBOOK_k.
   """
 
   PAD = 0

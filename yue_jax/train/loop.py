@@ -54,7 +54,9 @@ def run(
   check_divisible(cfg.model, cfg.mesh)
   mesh = make_mesh(cfg.mesh, devices)
   train, heldout = _open_data(cfg)
-  checkpointer = checkpoint.Checkpointer(run_dir, cfg)
+  checkpointer = checkpoint.Checkpointer(
+    run_dir, cfg, data_fingerprint=train.fingerprint
+  )
   if jax.process_index() == 0:
     run_dir.mkdir(parents=True, exist_ok=True)
   with jax.set_mesh(mesh):

@@ -1,0 +1,316 @@
+"""The whole way in the small world, by one command: make demo.
+
+Makes songs whose every probability is known, prepares them, trains both
+stages on a sharded mesh of two devices (stage 1 is killed and continues),
+exports both to Hugging Face folders, compares these with PyTorch, generates
+new songs from unseen lyrics and reads their words back. Every step is a
+command of its own, printed before it runs. An interrupted demo continues
+where it stopped; remove the directory to start anew.
+
+Writes OUT/summary.json and OUT/demo.png, and ends with a table.
+"""
+
+import argparse
+from collections.abc import Callable
+import dataclasses
+import importlib.util
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+from yue_jax.metrics import read_metrics
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+WINDOW = 25  # frames, as in experiments/demo_stage2.py
+REPLAYED = 120  # steps of the run that is never killed
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+  """How much of everything; the rest is in the two experiment files."""
+
+  variant: str
+  train_songs: int
+  heldout_songs: int
+  generated_songs: int
+
+
+SIZES = {
+  "demo": Size("short", 10_000, 256, 64),
+  "long": Size("long", 40_000, 512, 128),
+}
+
+
+class Demo:
+  """The steps, in order; finished ones are not run again."""
+
+  def __init__(self, out: pathlib.Path, size: Size, overrides: list[str]):
+    self.out, self.size, self.overrides = out, size, overrides
+    out.mkdir(parents=True, exist_ok=True)
+    self._done_file = out / "steps.json"
+    self.seconds: dict[str, float] = {}
+    if self._done_file.exists():
+      self.seconds = json.loads(self._done_file.read_text())
+
+  def run(self) -> dict:
+    steps: dict[str, Callable[[], None]] = {
+      "world": self.make_world,
+      "prepare": self.prepare,
+      "stage1_undisturbed": self.train_undisturbed,
+      "stage1": self.train_stage1,
+      "stage2": lambda: self.train("stage2"),
+      "export": self.export,
+      "compare_torch": self.compare_torch,
+      "sing": self.sing,
+      "score": self.score,
+    }
+    for number, (name, step) in enumerate(steps.items(), start=1):
+      if name in self.seconds:
+        continue
+      print(f"\n[{number}/{len(steps)}] {name}", flush=True)
+      began = time.monotonic()
+      step()
+      self.seconds[name] = round(time.monotonic() - began, 1)
+      self._done_file.write_text(json.dumps(self.seconds, indent=2) + "\n")
+    summary = self.summary()
+    text = json.dumps(summary, indent=2) + "\n"
+    (self.out / "summary.json").write_text(text)
+    self.tool("plot_demo", self.out)
+    return summary
+
+  def make_world(self) -> None:
+    world = self.fresh("world")
+    self.tool(
+      "make_world",
+      world,
+      f"--train-songs={self.size.train_songs}",
+      f"--heldout-songs={self.size.heldout_songs}",
+    )
+
+  def prepare(self) -> None:
+    shutil.rmtree(self.out / "data", ignore_errors=True)
+    for split in ("train", "heldout"):
+      self.tool(
+        "prepare_songs",
+        self.out / "world" / split / "songs.jsonl",
+        f"--tokenizer={self.out}/world/tokenizer.model",
+        f"--out={self.out}/data/{split}",
+        "--small-vocab",
+        "--codes=160",
+        f"--window={WINDOW}",
+        "--windows-per-record=1",
+        "--min-section-seconds=0.1",
+      )
+
+  def train_undisturbed(self) -> None:
+    """The first steps of stage 1, to compare the killed run with."""
+    command = self.training("stage1", self.fresh("stage1_undisturbed"))
+    self.command([*command, f"--config.train.last_step={REPLAYED}"])
+
+  def train_stage1(self) -> None:
+    """Killed once between two checkpoints, then continued to its end."""
+    run_dir = self.out / "stage1"
+    command = self.training("stage1", run_dir)
+    if not run_dir.exists():
+      at = random.Random(0).randint(REPLAYED // 2, REPLAYED - 30)
+      self.kill_at(
+        [*command, "--config.train.checkpoint_every=40"], run_dir, at
+      )
+    self.command(command)
+
+  def train(self, stage: str) -> None:
+    self.command(self.training(stage, self.out / stage))
+
+  def export(self) -> None:
+    for stage in ("stage1", "stage2"):
+      self.tool(
+        "export_hf",
+        self.out / stage,
+        self.fresh(f"hf/{stage}"),
+        f"--tokenizer={self.out}/world/tokenizer.model",
+      )
+
+  def compare_torch(self) -> None:
+    if importlib.util.find_spec("torch") is None:
+      print("PyTorch is not installed: the exported weights are not compared")
+      return
+    results = {
+      stage: json.loads(
+        self.tool("compare_torch", self.out / stage, self.out / "hf" / stage)
+      )
+      for stage in ("stage1", "stage2")
+    }
+    path = self.out / "compare_torch.json"
+    path.write_text(json.dumps(results, indent=2) + "\n")
+
+  def sing(self) -> None:
+    self.tool(
+      "sing_world",
+      f"--world={self.out}/world",
+      f"--stage1={self.out}/stage1",
+      f"--stage2={self.out}/stage2",
+      f"--out={self.fresh('songs')}",
+      f"--songs={self.size.generated_songs}",
+      f"--window={WINDOW}",
+    )
+
+  def score(self) -> None:
+    self.tool(
+      "score_world",
+      f"--world={self.out}/world",
+      f"--data={self.out}/data/heldout",
+      f"--stage1={self.out}/stage1",
+      f"--stage2={self.out}/stage2",
+      f"--out={self.out}/scores.json",
+    )
+
+  def summary(self) -> dict:
+    songs = self.read("songs/songs.json")
+    compared = self.out / "compare_torch.json"
+    differences = json.loads(compared.read_text()) if compared.exists() else {}
+    return {
+      **self.read("scores.json"),
+      "lyric_error_rate": songs["lyric_error_rate"],
+      "lyric_error_rate_untrained": songs["lyric_error_rate_untrained"],
+      "residual_agreement": songs["residual_agreement"],
+      "logits_max_abs_difference": {
+        stage: result["max_abs_difference"]
+        for stage, result in differences.items()
+      }
+      or None,
+      "resumed_bit_exact": self.resumed_bit_exact(),
+      "seconds": self.seconds,
+    }
+
+  def resumed_bit_exact(self) -> bool:
+    """Whether the killed run repeated the undisturbed one, bit for bit."""
+    undisturbed, killed = (
+      {
+        r["step"]: (r["loss"], r["grad_norm"])
+        for r in read_metrics(self.out / run / "metrics.jsonl")
+        if r["kind"] == "train" and r["step"] <= REPLAYED
+      }
+      for run in ("stage1_undisturbed", "stage1")
+    )
+    return undisturbed == killed and max(killed) == REPLAYED
+
+  def training(self, stage: str, run_dir: pathlib.Path) -> list[str]:
+    return [
+      sys.executable,
+      "-m",
+      "yue_jax.main",
+      f"--config=experiments/demo_{stage}.py:{self.size.variant}",
+      f"--run_dir={run_dir}",
+      f"--config.data.train={self.out}/data/train",
+      f"--config.data.heldout={self.out}/data/heldout",
+      *self.overrides,
+    ]
+
+  def tool(self, name: str, *arguments) -> str:
+    """Runs tools/NAME.py and returns the last line of what it printed."""
+    command = [sys.executable, f"tools/{name}.py", *map(str, arguments)]
+    return self.command(command).rstrip().rpartition("\n")[2]
+
+  def command(self, command: list[str]) -> str:
+    _show(command)
+    done = subprocess.run(
+      command, cwd=ROOT, env=_environment(), stdout=subprocess.PIPE, text=True
+    )
+    print(done.stdout, end="", flush=True)
+    if done.returncode:
+      sys.exit(f"demo: this command failed with {done.returncode}, see above")
+    return done.stdout
+
+  def kill_at(self, command: list[str], run_dir: pathlib.Path, step: int):
+    _show(command)
+    process = subprocess.Popen(command, cwd=ROOT, env=_environment())
+    while process.poll() is None:
+      records = read_metrics(run_dir / "metrics.jsonl")
+      if records and records[-1]["step"] >= step:
+        process.send_signal(signal.SIGKILL)
+        print(f"SIGKILL after step {records[-1]['step']}", flush=True)
+      time.sleep(0.01)
+    if process.returncode != -signal.SIGKILL:
+      sys.exit(f"demo: training ended by itself with {process.returncode}")
+
+  def fresh(self, name: str) -> pathlib.Path:
+    """The path of an output that a broken-off step may have left behind."""
+    path = self.out / name
+    shutil.rmtree(path, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+  def read(self, name: str) -> dict:
+    return json.loads((self.out / name).read_text())
+
+
+def table(summary: dict) -> list[str]:
+  """The end of the demo, for reading."""
+  from score_world import lines  # beside this file
+
+  differences = summary["logits_max_abs_difference"]
+  compared = (
+    ", ".join(f"{stage} {d:.1e}" for stage, d in differences.items())
+    if differences
+    else "not compared (no PyTorch here)"
+  )
+  return [
+    "nats per token on held-out songs, and how much of the gap between",
+    "baseline and floor is closed:",
+    "",
+    "stage 1",
+    *lines(summary["stage1"]),
+    "",
+    "stage 2",
+    *lines(summary["stage2"]),
+    "",
+    f"lyric error rate, unseen lyrics    {summary['lyric_error_rate']:.3f}"
+    f" (untrained {summary['lyric_error_rate_untrained']:.3f})",
+    f"residual codes as the world's      {summary['residual_agreement']:.3f}",
+    f"largest logit difference, PyTorch  {compared}",
+    "killed and continued bit for bit   "
+    + ("yes" if summary["resumed_bit_exact"] else "NO"),
+    "seconds  "
+    + ", ".join(f"{k} {v:.0f}" for k, v in summary["seconds"].items()),
+    f"in all   {sum(summary['seconds'].values()) / 60:.1f} minutes",
+  ]
+
+
+def _show(command: list[str]) -> None:
+  shown = ["python", *command[1:]]
+  print("$ " + " ".join(shown), flush=True)
+
+
+def _environment() -> dict[str, str]:
+  """Two devices made of this machine's cores."""
+  flags = "--xla_force_host_platform_device_count=2"
+  return {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("--out", type=pathlib.Path, default="runs/demo")
+  parser.add_argument(
+    "--size", choices=SIZES, default="demo", help="long takes an hour"
+  )
+  parser.add_argument(
+    "overrides",
+    nargs="*",
+    help="such as --config.train.last_step=150, after --",
+  )
+  args = parser.parse_args()
+  demo = Demo(args.out.absolute(), SIZES[args.size], args.overrides)
+  print("\n" + "\n".join(table(demo.run())))
+  print(f"\npicture: {args.out}/demo.png")
+
+
+if __name__ == "__main__":
+  main()

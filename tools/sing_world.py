@@ -1,0 +1,196 @@
+"""Generates songs of a small world from unseen lyrics and reads them back.
+
+  python tools/sing_world.py --world data/world --stage1 runs/stage1 \
+    --stage2 runs/stage2 --out runs/songs --songs 64
+
+takes tags and lyrics of held-out songs, generates both tracks (stage 1) and
+all codebooks (stage 2), reads the words back from the vocal codes and compares
+(yue_jax/world/lyrics.py). Writes vtrack.npy, itrack.npy and song.json of every
+song, and songs.json with the lyric error rate, that of the same model before
+training, and how many residual codes agree with the world.
+"""
+
+import argparse
+import itertools
+import json
+import pathlib
+import sys
+
+from flax import nnx
+import jax
+import numpy as np
+
+from yue_jax import checkpoint, config, sharding
+from yue_jax.encoding import Phrases
+from yue_jax.progress import track
+from yue_jax.sampling import song as singing
+from yue_jax.sampling.logits import Sampling
+from yue_jax.sampling.prompts import encode_prompt
+from yue_jax.songs import Rules, read_manifest, song_from_row
+from yue_jax.tokenizer import Tokenizer
+from yue_jax.train.state import decoder_graph, init_params
+from yue_jax.world import corpus, lyrics, manifest
+
+
+def main() -> None:
+  args = _parser().parse_args()
+  try:
+    summary = sing(args)
+  except (ValueError, OSError) as error:
+    sys.exit(f"sing_world: {error}")
+  print(json.dumps(summary))
+
+
+def sing(args: argparse.Namespace) -> dict:
+  """Generates, writes and scores the songs; returns songs.json."""
+  mesh = sharding.make_mesh(config.MeshConfig(), jax.devices()[:1])
+  world = corpus.read_world(args.world / "world.json")
+  stage1 = checkpoint.load_weights(args.stage1, mesh)
+  stage2 = checkpoint.load_weights(args.stage2, mesh)
+  given = _heldout_songs(world, args, stage1.vocab)
+  singer = _Singer(args, stage1.vocab)
+  with jax.set_mesh(mesh):
+    sung = singer.sing(_decoder(stage1.model, stage1.params), given)
+    untrained = init_params(stage1.model, seed=args.seed)
+    noise = singer.sing(_decoder(stage1.model, untrained), given)
+    tracks = [
+      np.concatenate([getattr(section, name) for section in sections])
+      for sections in sung
+      for name in ("vocal", "backing")
+    ]
+    full = singing.generate_codebooks(
+      _decoder(stage2.model, stage2.params),
+      tracks,
+      vocab=stage2.vocab,
+      seeds=[[args.seed, number] for number in range(len(tracks))],
+      window=args.window,
+      codebooks=world.cfg.codebooks,
+    )
+  true = [_true_words(world, song) for song in given]
+  readings = [_read(world, sections) for sections in sung]
+  _write_songs(world, args, given, sung, full, readings)
+  summary = {
+    "songs": len(given),
+    "lyric_error_rate": _error_rate(true, readings),
+    "lyric_error_rate_untrained": _error_rate(
+      true, [_read(world, sections) for sections in noise]
+    ),
+    "residual_agreement": _agreement(world, full),
+  }
+  (args.out / "songs.json").write_text(json.dumps(summary, indent=2) + "\n")
+  return summary
+
+
+class _Singer:
+  """Stage 1 with the settings of the small world."""
+
+  def __init__(self, args: argparse.Namespace, vocab):
+    self._tokenizer = Tokenizer(args.world / "tokenizer.model")
+    self._phrases = Phrases.encode(self._tokenizer)
+    self._vocab, self._seed = vocab, args.seed
+    # No guidance: the unconditional branch needs training of its own. No
+    # repetition penalty: a syllable is a repetition.
+    self._settings = singing.TrackSettings(
+      sampling=Sampling(top_k=50, top_p=args.top_p, repetition_penalty=1.0),
+      min_frames=1,
+      max_frames=args.max_frames,
+      first_guidance=1.0,
+      later_guidance=1.0,
+    )
+
+  def sing(self, decoder, songs):
+    prompts = [
+      encode_prompt(
+        song.tags,
+        [section.text for section in song.sections],
+        tokenizer=self._tokenizer,
+        vocab=self._vocab,
+      )
+      for song in songs
+    ]
+    return singing.generate_tracks(
+      decoder,
+      prompts,
+      vocab=self._vocab,
+      phrases=self._phrases,
+      settings=self._settings,
+      seeds=[self._seed + number for number in range(len(songs))],
+    )
+
+
+def _decoder(model, params):
+  return nnx.merge(decoder_graph(model), params)
+
+
+def _heldout_songs(world, args, vocab) -> list:
+  path = args.world / "heldout/songs.jsonl"
+  # One frame is the shortest section of a world.
+  rules = Rules(min_section_seconds=0.02)
+  rows = [row for _, row in read_manifest(path)][: args.songs]
+  if len(rows) < args.songs:
+    raise ValueError(f"--songs {args.songs}, but {path} has {len(rows)}")
+  return [
+    song_from_row(row, path.parent, rules=rules, vocab=vocab)
+    for row in track(rows, len(rows), "songs", "reading")
+  ]
+
+
+def _true_words(world, song) -> list[tuple[int, ...]]:
+  return [
+    tuple(manifest.parse_section(world, section.text)[1].tolist())
+    for section in song.sections
+  ]
+
+
+def _read(world, sections) -> list[tuple[int, ...]]:
+  codes = [section.vocal for section in sections]
+  return [reading.words for reading in lyrics.read(world, codes)]
+
+
+def _error_rate(true, readings) -> float:
+  """Over all sections of all songs."""
+  chain = itertools.chain.from_iterable
+  return lyrics.error_rate(list(chain(true)), list(chain(readings)))
+
+
+def _agreement(world, full: list[np.ndarray]) -> float:
+  """Share of residual codes that are what codebook 0 implies."""
+  codes = np.concatenate(full, axis=1).astype(np.int64)
+  return float(np.mean(codes[1:] == world.residuals(codes[0])[1:]))
+
+
+def _write_songs(world, args, given, sung, full, readings) -> None:
+  for number, song in enumerate(given):
+    folder = args.out / song.id
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "vtrack.npy", full[2 * number])
+    np.save(folder / "itrack.npy", full[2 * number + 1])
+    description = {
+      "tags": song.tags,
+      "sections": [section.text for section in song.sections],
+      "frames": [len(section.vocal) for section in sung[number]],
+      "words": [[world.words[w] for w in words] for words in readings[number]],
+    }
+    text = json.dumps(description, indent=2) + "\n"
+    (folder / "song.json").write_text(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  add = parser.add_argument
+  add("--world", type=pathlib.Path, required=True, help="by make_world.py")
+  add("--stage1", type=pathlib.Path, required=True, help="run or checkpoint")
+  add("--stage2", type=pathlib.Path, required=True, help="run or checkpoint")
+  add("--out", type=pathlib.Path, required=True, help="directory")
+  add("--songs", type=int, default=64, help="from the held-out ones [64]")
+  add("--window", type=int, default=25, help="frames of stage 2 [25]")
+  add("--max-frames", type=int, default=40, help="of a section [40]")
+  add("--top-p", type=float, default=0.9, help="of stage 1 [0.9]")
+  add("--seed", type=int, default=0, help="of the draws [0]")
+  return parser
+
+
+if __name__ == "__main__":
+  main()
