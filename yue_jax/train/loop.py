@@ -25,6 +25,7 @@ import numpy as np
 from yue_jax import accounting, checkpoint, config, metrics
 from yue_jax.config import RunConfig
 from yue_jax.data import pipeline
+from yue_jax.losses import N_STREAMS
 from yue_jax.optimizer import learning_rate, make_optimizer
 from yue_jax.progress import Progress
 from yue_jax.sharding import SPECS, check_divisible, make_mesh
@@ -174,10 +175,14 @@ class _Turns:
       microbatches=self._cfg.batch.microbatches,
       sharding=jax.NamedSharding(self._mesh, SPECS.batch_abt),
     )
-    # Dispatched first, added on the host afterwards, in float64.
-    sums = jax.device_get([self._eval_step(params, b) for b in batches])
-    nats = np.sum([s["nats"] for s in sums], axis=0, dtype=np.float64)
-    tokens = np.sum([s["tokens"] for s in sums], axis=0, dtype=np.float64)
+    # One at a time: programs that do not depend on each other may start in
+    # another order on another device, and their collectives then wait for
+    # each other for ever. Summed on the host, in float64.
+    nats, tokens = np.zeros(N_STREAMS), np.zeros(N_STREAMS)
+    for batch in batches:
+      sums = jax.device_get(self._eval_step(params, batch))
+      nats += sums["nats"]
+      tokens += sums["tokens"]
     values = metrics.losses_by_stream(nats, tokens)
     logging.info("step %d held out: %s", step, values)
     self._writer.write(step, "eval", values)
