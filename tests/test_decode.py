@@ -158,6 +158,28 @@ def test_rows_do_not_affect_each_other(decoder):
     np.testing.assert_array_equal(got.entries, expected.entries)
 
 
+@pytest.mark.parametrize(
+  "narrow",
+  [
+    {"top_k": 1, "top_p": 1.0},
+    {"top_k": 0, "top_p": 1e-6},
+    {"top_k": 30, "top_p": 1e-6},
+  ],
+  ids=["one_token", "no_probability", "both"],
+)
+def test_the_narrowest_draws_are_greedy(decoder, narrow):
+  """Rounding inside the compiled loop must not empty what is kept."""
+  rows = [song(prompt) for prompt in range(30, 46)]
+  expected = run(decoder, rows, PENALIZED)
+  drawn = run(
+    decoder,
+    rows,
+    Sampling(temperature=2.0, repetition_penalty=1.3, **narrow),
+  )
+  for a, b in zip(drawn, expected, strict=True):
+    np.testing.assert_array_equal(a.tokens, b.tokens)
+
+
 def test_seeds_matter_and_repeat(decoder):
   rows = [song(7)] * 3
   a, b, c = run(decoder, rows, DRAWN, seeds=[1, 2, 1])

@@ -58,31 +58,38 @@ def test_repetition_penalty_by_hand():
   np.testing.assert_array_equal(got, [[1.0, -4.0, 2.0]])
 
 
+def spread(sorted_scores, ids) -> np.ndarray:
+  """Scores by id again; minus infinity where a token was not kept."""
+  scores = np.full((ROWS, VOCAB), -np.inf, np.float32)
+  np.put_along_axis(scores, np.asarray(ids), np.asarray(sorted_scores), axis=1)
+  return scores
+
+
 @pytest.mark.parametrize("k", [1, 7, VOCAB, 3 * VOCAB])
 def test_top_k(theirs, scores, fed, k):
-  scores[0, :9] = 50.0  # ties: all of them stay
   expected = apply(theirs.TopKLogitsWarper(k), fed, scores)
-  np.testing.assert_array_equal(ours.keep_top_k(scores, k), expected)
+  np.testing.assert_array_equal(spread(*ours.likeliest(scores, k)), expected)
 
 
+def test_top_k_of_ties_are_still_k():
+  _, ids = ours.likeliest(np.array([[1.0, 2.0, 1.0, 1.0]]), 2)
+  np.testing.assert_array_equal(ids, [[1, 0]])
+
+
+@pytest.mark.parametrize("k", [6, VOCAB])
 @pytest.mark.parametrize("p", [1e-6, 0.3, 0.93, 0.999])
-def test_top_p(theirs, scores, fed, p):
-  expected = apply(theirs.TopPLogitsWarper(p), fed, scores)
-  got = ours.keep_top_p(scores, p, among=VOCAB)
+def test_top_p(theirs, scores, fed, k, p):
+  expected = apply(theirs.TopKLogitsWarper(k), fed, scores)
+  expected = apply(theirs.TopPLogitsWarper(p), fed, expected)
+  kept, ids = ours.likeliest(scores, k)
+  got = spread(ours.keep_top_p(kept, p), ids)
   np.testing.assert_array_equal(got, expected)
 
 
 def test_top_p_by_hand():
-  scores = np.log(np.array([[0.3, 0.2, 0.5]], np.float32))
-  got = ours.keep_top_p(scores, 0.7, among=3)
-  np.testing.assert_array_equal(np.isfinite(got), [[True, False, True]])
-
-
-def test_top_p_among_the_k_that_are_left(theirs, scores, fed):
-  kept = np.asarray(ours.keep_top_k(scores, 6))
-  expected = apply(theirs.TopPLogitsWarper(0.8), fed, kept)
-  got = ours.keep_top_p(kept, 0.8, among=6)
-  np.testing.assert_array_equal(got, expected)
+  scores = np.log(np.array([[0.5, 0.3, 0.2]], np.float32))
+  got = ours.keep_top_p(scores, 0.7)
+  np.testing.assert_array_equal(np.isfinite(got), [[True, True, False]])
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 1.5])

@@ -68,6 +68,27 @@ def test_every_section_is_generated_the_last_included(decoder):
     codec.check_codes(np.stack(section), VOCAB)
 
 
+@pytest.mark.parametrize("guidance", [(1.5, 1.2), (1.2, 1.5), (3.0, 0.5)])
+def test_sections_end_when_they_must(decoder, guidance):
+  """Found by this: a compiled draw that kept no token at all."""
+  first, later = guidance
+  settings = dataclasses.replace(
+    SETTINGS, first_guidance=first, later_guidance=later
+  )
+  for seed in range(0, 24, 2):
+    songs = generate(
+      decoder, [prompt(3), prompt(2)], settings, seeds=[seed + 1, seed + 7]
+    )
+    lengths = [len(section.vocal) for song_ in songs for section in song_]
+    assert all(2 <= length <= 5 for length in lengths)
+
+
+def test_shortest_and_longest_section_are_the_settings(decoder):
+  exact = dataclasses.replace(SETTINGS, min_frames=4, max_frames=4)
+  (sections,) = generate(decoder, [prompt(3)], exact)
+  assert [len(section.vocal) for section in sections] == [4, 4, 4]
+
+
 def test_a_song_does_not_depend_on_the_others(decoder):
   (_, together) = generate(decoder, [prompt(3), prompt(2)], seeds=[1, 7])
   (alone,) = generate(decoder, [prompt(2)], seeds=[7])

@@ -2,12 +2,16 @@
 
     model's logits (and those of the unconditional branch)
       -> guide -> penalize -> allow            what may come, and how likely
-      -> temperature -> keep_top_k -> keep_top_p    left out when greedy
+      -> temperature -> likeliest -> keep_top_p     left out when greedy
       -> draw
 
 The order, and what each step does, is that of YuE's released inference under
 `transformers`; the tests hold every step against the class named in its
 docstring. All of it is float32.
+
+What is kept is decided by rank, never by comparing a score with a threshold
+taken from the same scores: the compiler may compute a score twice, in kernels
+that round differently, and then nothing would be kept.
 """
 
 import dataclasses
@@ -67,12 +71,11 @@ def next_tokens(
   if sampling.temperature == 0:
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
   logits = logits / sampling.temperature
-  if sampling.top_k:
-    logits = keep_top_k(logits, sampling.top_k)
+  vocab_size = logits.shape[-1]
+  logits, ids = likeliest(logits, sampling.top_k or vocab_size)
   if sampling.top_p < 1:
-    among = sampling.top_k or logits.shape[-1]
-    logits = keep_top_p(logits, sampling.top_p, among=among)
-  return draw(logits, keys)
+    logits = keep_top_p(logits, sampling.top_p)
+  return draw(logits, ids, keys=keys, vocab_size=vocab_size)
 
 
 def guide(
@@ -111,38 +114,45 @@ def allow(
   return jnp.where(allowed, logits, -jnp.inf)
 
 
-def keep_top_k(logits: Float[Array, "B V"], k: int) -> Float[Array, "B V"]:
-  """Keeps the k likeliest tokens, and those that tie with the last of them.
+def likeliest(
+  logits: Float[Array, "B V"], k: int
+) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
+  """The k likeliest tokens, best first: their scores and their ids.
 
-  As TopKLogitsWarper.
+  As TopKLogitsWarper, but of tokens that tie for the last place only those of
+  lower id are kept.
   """
-  k = min(k, logits.shape[-1])
-  least = jax.lax.top_k(logits, k)[0][:, -1:]
-  return allow(logits, logits >= least)
+  return jax.lax.top_k(logits, min(k, logits.shape[-1]))
 
 
-def keep_top_p(
-  logits: Float[Array, "B V"], p: float, *, among: int
-) -> Float[Array, "B V"]:
+def keep_top_p(logits: Float[Array, "B K"], p: float) -> Float[Array, "B K"]:
   """Keeps the fewest likeliest tokens whose probabilities sum to p or more.
 
-  As TopPLogitsWarper, but tokens that tie with the last one kept stay too,
-  instead of depending on the order of a sort. Example: probabilities
+  As TopPLogitsWarper. `logits` are sorted, best first. Example: probabilities
   [0.5, 0.3, 0.2] and p = 0.7 keep the first two.
-
-  Args:
-    among: how many tokens are candidates, the likeliest ones; a whole
-      vocabulary is slow to sort, and after `keep_top_k` only k are left.
   """
-  likeliest = jax.lax.top_k(logits, min(among, logits.shape[-1]))[0]
-  ascending = likeliest[:, ::-1]
-  below = jnp.cumsum(jax.nn.softmax(ascending, axis=-1), axis=-1)
-  kept = jnp.where(below > 1 - p, ascending, jnp.inf)
+  # Summed from the least likely on: that is where rounding matters.
+  upwards = jnp.cumsum(jax.nn.softmax(logits, axis=-1)[:, ::-1], axis=-1)
+  kept = upwards[:, ::-1] > 1 - p
   # The likeliest token stays even where rounding leaves its sum under 1 - p.
-  least = jnp.minimum(jnp.min(kept, axis=-1), likeliest[:, 0])
-  return allow(logits, logits >= least[:, None])
+  return allow(logits, kept | (jnp.arange(logits.shape[-1]) == 0)[None, :])
 
 
-def draw(logits: Float[Array, "B V"], keys: Key[Array, "B"]) -> Int[Array, "B"]:
-  """Samples every row with its own key, so that rows do not affect others."""
-  return jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)
+def draw(
+  logits: Float[Array, "B K"],
+  ids: Int[Array, "B K"],
+  *,
+  keys: Key[Array, "B"],
+  vocab_size: int,
+) -> Int[Array, "B"]:
+  """Samples an id in every row with the row's own key.
+
+  The noise belongs to an id, not to its rank: near-ties that rounding puts in
+  another order are drawn all the same.
+  """
+
+  def of_row(logits, ids, key):
+    noise = jax.random.gumbel(key, (vocab_size,))
+    return ids[jnp.argmax(logits + noise[ids])]
+
+  return jax.vmap(of_row)(logits, ids, keys)
