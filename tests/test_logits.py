@@ -77,7 +77,7 @@ def test_top_k_of_ties_are_still_k():
 
 
 @pytest.mark.parametrize("k", [6, VOCAB])
-@pytest.mark.parametrize("p", [1e-6, 0.3, 0.93, 0.999])
+@pytest.mark.parametrize("p", [1e-9, 1e-6, 0.3, 0.93, 0.999])
 def test_top_p(theirs, scores, fed, k, p):
   expected = apply(theirs.TopKLogitsWarper(k), fed, scores)
   expected = apply(theirs.TopPLogitsWarper(p), fed, expected)
