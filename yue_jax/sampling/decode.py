@@ -57,7 +57,8 @@ def decode(
 ) -> list[Decoded]:
   """Works off all queues at once; call it inside `jax.set_mesh`.
 
-  What a row gives depends on its queue and its seed, not on the other rows.
+  What a row gives depends on its queue and its seed, and not (but for the
+  rounding of differently shaped products) on the other rows.
   A program is compiled per number of rows, rules and slots (rounded up), and
   per sampling; what is in the queues does not matter.
 
