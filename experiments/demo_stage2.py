@@ -13,7 +13,7 @@ Command  make demo, or, after its first steps have prepared the data,
 
 import ml_collections
 
-_STEPS = {"short": (100, 460, 240), "long": (100, 1400, 1000)}
+_STEPS = {"short": (100, 460, 240), "long": (100, 900, 600)}
 
 
 def get_config(length: str = "short") -> ml_collections.ConfigDict:

@@ -66,8 +66,10 @@ def _torch_logits(folder, ids: np.ndarray) -> np.ndarray:
 
 
 def _kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+  """KL(p || q) over the last axis of logits, in float64."""
   log_p, log_q = (
-    np.asarray(jax.nn.log_softmax(x.astype(np.float64))) for x in (p, q)
+    x - np.logaddexp.reduce(x, axis=-1, keepdims=True)
+    for x in (p.astype(np.float64), q.astype(np.float64))
   )
   return np.sum(np.exp(log_p) * (log_p - log_q), axis=-1)
 

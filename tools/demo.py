@@ -43,7 +43,7 @@ class Size:
 
 SIZES = {
   "demo": Size("short", 10_000, 256, 64),
-  "long": Size("long", 40_000, 512, 128),
+  "long": Size("long", 20_000, 512, 128),
 }
 
 
@@ -68,6 +68,7 @@ class Demo:
       "export": self.export,
       "compare_torch": self.compare_torch,
       "sing": self.sing,
+      "generate": self.generate,
       "score": self.score,
     }
     for number, (name, step) in enumerate(steps.items(), start=1):
@@ -160,6 +161,27 @@ class Demo:
       f"--window={WINDOW}",
     )
 
+  def generate(self) -> None:
+    """One song by the front door, as one would with lyrics of one's own."""
+    song = json.loads(min(self.out.glob("songs/*/song.json")).read_text())
+    lyrics = self.out / "lyrics.txt"
+    lyrics.write_text("".join(song["sections"]))
+    self.tool(
+      "generate",
+      f"--stage1={self.out}/stage1",
+      f"--stage2={self.out}/stage2",
+      f"--tokenizer={self.out}/world/tokenizer.model",
+      f"--lyrics={lyrics}",
+      f"--tags={song['tags']}",
+      f"--out={self.fresh('song')}",
+      f"--window={WINDOW}",
+      "--min-frames=1",
+      "--max-frames=40",
+      "--first-guidance=1",  # its unconditional branch was not trained here
+      "--later-guidance=1",
+      "--repetition-penalty=1",  # a syllable is a repetition
+    )
+
   def score(self) -> None:
     self.tool(
       "score_world",
@@ -179,11 +201,9 @@ class Demo:
       "lyric_error_rate": songs["lyric_error_rate"],
       "lyric_error_rate_untrained": songs["lyric_error_rate_untrained"],
       "residual_agreement": songs["residual_agreement"],
-      "logits_max_abs_difference": {
-        stage: result["max_abs_difference"]
-        for stage, result in differences.items()
-      }
-      or None,
+      "logits_max_abs_difference": max(
+        (r["max_abs_difference"] for r in differences.values()), default=None
+      ),
       "resumed_bit_exact": self.resumed_bit_exact(),
       "seconds": self.seconds,
     }
@@ -254,12 +274,8 @@ def table(summary: dict) -> list[str]:
   """The end of the demo, for reading."""
   from score_world import lines  # beside this file
 
-  differences = summary["logits_max_abs_difference"]
-  compared = (
-    ", ".join(f"{stage} {d:.1e}" for stage, d in differences.items())
-    if differences
-    else "not compared (no PyTorch here)"
-  )
+  difference = summary["logits_max_abs_difference"]
+  compared = f"{difference:.1e}" if difference else "not compared (not here)"
   return [
     "nats per token on held-out songs, and how much of the gap between",
     "baseline and floor is closed:",

@@ -113,7 +113,10 @@ def _draw_backing(axes, world, song, codes) -> None:
   for bound in np.cumsum(song["frames"])[:-1]:
     axes.axvline(bound, color="black", lw=1)
   axes.set(
-    xlabel="frame (20 ms)", ylabel="chord played", ylim=(-0.7, cfg.chords)
+    xlabel="frame (20 ms)",
+    ylabel="chord played",
+    ylim=(-0.7, cfg.chords),
+    yticks=range(cfg.chords),
   )
 
 

@@ -49,14 +49,17 @@ def main() -> None:
 
 
 def lines(table: dict[str, dict[str, float]]) -> list[str]:
-  """The streams as a table; a gap below 0.1 nats is not worth a percentage."""
+  """One line for each stream that has a floor.
+
+  Where baseline and floor are no 0.1 nats apart, a percentage says nothing.
+  """
   rows = [f"{'stream':<12}{'loss':>8}{'floor':>8}{'baseline':>10}{'closed':>8}"]
-  for stream, loss in table["loss"].items():
-    floor, base = table["floor"].get(stream), table["baseline"].get(stream)
-    if floor is None:
-      continue
-    closed = f"{(base - loss) / (base - floor):.1%}" if base > floor else ""
-    rows.append(f"{stream:<12}{loss:8.3f}{floor:8.3f}{base:10.3f}{closed:>8}")
+  for stream, floor in table["floor"].items():
+    loss, base = table["loss"][stream], table["baseline"][stream]
+    gap = base - floor
+    closed = f"{(base - loss) / gap:.1%}" if gap > 0.1 else ""
+    row = f"{stream:<12}{loss:8.3f}{floor:8.3f}{base:10.3f}{closed:>8}"
+    rows.append(row.rstrip())
   return rows
 
 

@@ -15,9 +15,9 @@ neighbours. The position of the data is the step, hence nothing else is kept.
 from collections.abc import Mapping
 import dataclasses
 import importlib.metadata
+import logging
 from typing import Any
 
-from absl import logging
 from etils import epath
 import jax
 import orbax.checkpoint as ocp
@@ -29,6 +29,7 @@ from yue_jax.train.state import TrainState, init_params
 from yue_jax.vocab import Vocab
 
 FORMAT = 1
+_log = logging.getLogger(__name__)
 _CHUNK_BYTES = 32 * 2**20
 _LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -125,7 +126,7 @@ class Checkpointer:
         params=_restore_args(like.params), optimizer=_restore_args(optimizer)
       ),
     )
-    logging.info("restored step %d", step)
+    _log.info("restored step %d", step)
     return TrainState(
       items["optimizer"]["step"],
       items["params"],

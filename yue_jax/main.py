@@ -4,13 +4,17 @@ Any field of the config can be overridden: --config.train.last_step=100. The
 same command continues an interrupted run.
 """
 
-from absl import app, flags, logging
+import logging
+
+from absl import app, flags
+import absl.logging
 import jax
 from ml_collections import config_flags
 
 from yue_jax import config
 from yue_jax.train import loop
 
+_log = logging.getLogger("yue_jax.main")
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Experiment file; see experiments/.", lock_config=True
 )
@@ -28,13 +32,15 @@ def main(argv: list[str]) -> None:
   cfg = config.from_config_dict(_CONFIG.value)
   if _DISTRIBUTED.value:
     jax.distributed.initialize()
-  logging.info("%d devices: %s", jax.device_count(), jax.devices()[0])
+  _log.info("%d devices: %s", jax.device_count(), jax.devices()[0])
   loop.run(cfg, _RUN_DIR.value)
 
 
 def run() -> None:
   """Entry point."""
-  logging.set_verbosity(logging.INFO)
+  # The libraries say what they do at every checkpoint; we say it once.
+  absl.logging.set_verbosity(absl.logging.WARNING)
+  logging.getLogger("yue_jax").setLevel(logging.INFO)
   flags.mark_flags_as_required(["config", "run_dir"])
   app.run(main)
 

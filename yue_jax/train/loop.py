@@ -15,9 +15,9 @@ restored, the data start at the restored step and metrics after it are dropped.
 from collections.abc import Sequence
 import dataclasses
 import json
+import logging
 import time
 
-from absl import logging
 from etils import epath
 import jax
 import numpy as np
@@ -36,6 +36,8 @@ from yue_jax.train.state import (
   init_state,
 )
 from yue_jax.train.step import make_eval_step, make_train_step
+
+_log = logging.getLogger(__name__)
 
 
 def run(
@@ -184,7 +186,7 @@ class _Turns:
       nats += sums["nats"]
       tokens += sums["tokens"]
     values = metrics.losses_by_stream(nats, tokens)
-    logging.info("step %d held out: %s", step, values)
+    _log.info("step %d held out: %s", step, values)
     self._writer.write(step, "eval", values)
     self._meter.pause()
 
