@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "tools"))
-import demo  # noqa: E402 - lies in tools/
+import demo
 
 STEPS = 130
 

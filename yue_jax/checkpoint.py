@@ -24,7 +24,7 @@ import orbax.checkpoint as ocp
 
 from yue_jax import config
 from yue_jax.config import ModelConfig, RunConfig
-from yue_jax.sharding import on_mesh
+from yue_jax.sharding import check_divisible, on_mesh
 from yue_jax.train.state import TrainState, init_params
 from yue_jax.vocab import Vocab
 
@@ -148,10 +148,12 @@ def load_weights(path: epath.PathLike, mesh: jax.sharding.Mesh) -> Weights:
 
   Raises:
     FileNotFoundError: there is no finished checkpoint.
+    ValueError: the mesh cannot cut the model evenly.
   """
   step_dir = find_checkpoint(path)
   run = read_description(step_dir)
   model = config.read(ModelConfig, run["model"], "model")
+  check_divisible(model, config.MeshConfig(**mesh.shape))
   with jax.set_mesh(mesh):
     like = jax.eval_shape(lambda: init_params(model, seed=0))
   with ocp.Checkpointer(_array_handler()) as checkpointer:
