@@ -19,53 +19,54 @@ weight 0 it does not drown that signal.
 
 import ml_collections
 
+from yue_jax import config
+from yue_jax.vocab import Vocab
+
 _STEPS = {"short": (100, 2700, 1200), "long": (100, 5900, 3000)}
+_VOCAB = Vocab.small(338, codes=160)  # the world's own tokenizer and codes
 
 
 def get_config(length: str = "short") -> ml_collections.ConfigDict:
   if length not in _STEPS:
     raise ValueError(f"length={length!r} is not one of {sorted(_STEPS)}")
   warmup, stable, decay = _STEPS[length]
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.vocab = {
-    "text_size": 338,  # the world's own tokenizer
-    "codec_blocks": [{"name": "xcodec", "codebooks": 8, "size": 160}],
-  }
-  config.model = {
-    "vocab_size": 1664,  # 1,640 ids, padded to a multiple of 128
-    "width": 64,
-    "mlp_width": 192,
-    "layers": 3,
-    "heads": 4,
-    "kv_heads": 4,
-    "max_positions": 256,
-    "dtype": "float32",
-    "remat": "none",
-  }
-  config.mesh = {"fsdp": 2}
-  config.data = {
-    "train": "runs/demo/data/train",
-    "heldout": "runs/demo/data/heldout",
-    "kind": "cot",
-    "context": 200,  # one song
-  }
-  config.batch = {"samples": 8}
-  config.optimizer = {
-    "peak_rate": 5e-3,
-    "final_rate": 0.0,
-    "warmup_steps": warmup,
-    "stable_steps": stable,
-    "decay_steps": decay,
-  }
-  config.loss = {
-    "weights": {"restated": 1.0, "mark": 1.0, "vocal": 1.0, "backing": 1.0}
-  }
-  config.train = {
-    "last_step": warmup + stable + decay,
-    "log_every": 10,
-    "eval_every": 500,
-    "checkpoint_every": 200,
-    "keep_checkpoints": 2,
-  }
-  return config
+  run = config.RunConfig(
+    seed=0,
+    vocab=_VOCAB,
+    model=config.ModelConfig(
+      vocab_size=_VOCAB.padded_size(128),
+      width=64,
+      mlp_width=192,
+      layers=3,
+      heads=4,
+      kv_heads=4,
+      max_positions=256,
+      dtype="float32",
+      remat="none",
+    ),
+    mesh=config.MeshConfig(fsdp=2),
+    data=config.DataConfig(
+      train="runs/demo/data/train",
+      heldout="runs/demo/data/heldout",
+      kind="cot",
+      context=200,  # one song
+    ),
+    batch=config.BatchConfig(samples=8),
+    optimizer=config.OptimizerConfig(
+      peak_rate=5e-3,
+      final_rate=0.0,
+      warmup_steps=warmup,
+      stable_steps=stable,
+      decay_steps=decay,
+    ),
+    loss=config.LossConfig(
+      weights={"restated": 1.0, "mark": 1.0, "vocal": 1.0, "backing": 1.0}
+    ),
+    train=config.TrainConfig(
+      last_step=warmup + stable + decay,
+      log_every=10,
+      eval_every=500,
+      checkpoint_every=200,
+    ),
+  )
+  return ml_collections.ConfigDict(config.to_json(run))

@@ -10,41 +10,38 @@ Command python -m yue_jax.main --config=experiments/stage2_pretrain.py \
           --run_dir=runs/stage2-1b
 """
 
-import dataclasses
-
 import ml_collections
 
-from yue_jax import presets, vocab
+from yue_jax import config, presets
+from yue_jax.vocab import RELEASED
 
 
 def get_config() -> ml_collections.ConfigDict:
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.vocab = vocab.RELEASED.to_json()
-  config.model = dataclasses.asdict(presets.stage2_1b())
-  config.mesh = {"fsdp": 64}
-  config.data = {
-    "train": "data/train",
-    "heldout": "data/heldout",
-    "kind": "window",
-    "context": 8192,
-  }
-  config.batch = {"samples": 768, "microbatches": 12}
-  config.optimizer = {
-    "peak_rate": 3e-4,
-    "final_rate": 3e-5,
-    "warmup_steps": 2_000,
-    "stable_steps": 0,
-    "decay_steps": 316_000,  # 2 T tokens in all
-  }
-  # The leading codebook 0 is given in inference: conditioning, not a target
-  # (the paper's formula; the released code masks nothing).
-  config.loss = {"weights": {f"codebook_{k}": 1.0 for k in range(8)}}
-  config.train = {
-    "last_step": 318_000,
-    "log_every": 10,
-    "eval_every": 1000,
-    "checkpoint_every": 500,
-    "keep_checkpoints": 3,
-  }
-  return config
+  run = config.RunConfig(
+    seed=0,
+    vocab=RELEASED,
+    model=presets.stage2_1b(),
+    mesh=config.MeshConfig(fsdp=64),
+    data=config.DataConfig(
+      train="data/train", heldout="data/heldout", kind="window", context=8192
+    ),
+    batch=config.BatchConfig(samples=768, microbatches=12),
+    optimizer=config.OptimizerConfig(
+      peak_rate=3e-4,
+      final_rate=3e-5,
+      warmup_steps=2_000,
+      stable_steps=0,
+      decay_steps=316_000,  # 2 T tokens in all
+    ),
+    # The leading codebook 0 is given in inference: conditioning, not a target
+    # (the paper's formula; the released code masks nothing).
+    loss=config.LossConfig(weights={f"codebook_{k}": 1.0 for k in range(8)}),
+    train=config.TrainConfig(
+      last_step=318_000,
+      log_every=10,
+      eval_every=1000,
+      checkpoint_every=500,
+      keep_checkpoints=3,
+    ),
+  )
+  return ml_collections.ConfigDict(config.to_json(run))

@@ -12,6 +12,8 @@ from yue_jax import checkpoint, config, sharding
 from yue_jax.optimizer import make_optimizer
 from yue_jax.train.state import TrainState, init_params, init_state
 
+DATA = checkpoint.DataDescription(fingerprint="a", tokenizer="t", window=25)
+
 
 def config_of(**changes) -> config.RunConfig:
   return config.from_config_dict(tiny.run_dict(**changes))
@@ -32,7 +34,7 @@ def abstract(cfg, mesh) -> TrainState:
 
 def save(path, cfg, mesh, step=5) -> TrainState:
   state = make_state(cfg, mesh, seed=3)
-  saver = checkpoint.Checkpointer(path, cfg, data_fingerprint="a")
+  saver = checkpoint.Checkpointer(path, cfg, data=DATA)
   with jax.set_mesh(mesh):
     saver.save(state, step)
   saver.close()
@@ -50,7 +52,7 @@ def test_state_comes_back_on_another_mesh(tmp_path, name):
   cfg = config_of()
   state = save(tmp_path, cfg, tiny.mesh(tiny.MESHES["fsdp4"]))
   mesh = tiny.mesh(tiny.MESHES[name])
-  saver = checkpoint.Checkpointer(tmp_path, cfg, data_fingerprint="a")
+  saver = checkpoint.Checkpointer(tmp_path, cfg, data=DATA)
   with jax.set_mesh(mesh):
     restored = saver.restore(abstract(cfg, mesh))
   assert saver.latest_step == 5
@@ -63,11 +65,8 @@ def test_weights_alone_can_be_read_and_written(tmp_path):
   mesh = tiny.mesh(tiny.MESHES["one"])
   state = save(tmp_path / "run", cfg, mesh)
   weights = checkpoint.load_weights(tmp_path / "run", mesh)
-  assert (weights.step, weights.model, weights.vocab) == (
-    5,
-    cfg.model,
-    cfg.vocab,
-  )
+  assert (weights.step, weights.data) == (5, DATA)
+  assert (weights.model, weights.vocab) == (cfg.model, cfg.vocab)
   assert_same(weights.params, state.params)
   written = checkpoint.save_weights(tmp_path / "copy", weights)
   assert_same(checkpoint.load_weights(written, mesh).params, state.params)
@@ -147,16 +146,30 @@ def test_weights_of_another_shape_are_refused(tmp_path):
   wider = dataclasses.replace(cfg.model, mlp_width=128)
   with pytest.raises(ValueError, match="mlp_width: weights 64, config 128"):
     checkpoint.check_same_model(weights, wider, cfg.vocab)
-  float16 = dataclasses.replace(cfg.model, dtype="bfloat16")
-  checkpoint.check_same_model(weights, float16, cfg.vocab)
+  other_use = dataclasses.replace(
+    cfg.model, dtype="bfloat16", remat="full", init_std=1.0, max_positions=99
+  )
+  checkpoint.check_same_model(weights, other_use, cfg.vocab)
 
 
 def test_changed_data_may_not_continue_a_run(tmp_path):
   cfg = config_of()
   mesh = tiny.mesh(tiny.MESHES["one"])
   save(tmp_path, cfg, mesh)
-  other = checkpoint.Checkpointer(tmp_path, cfg, data_fingerprint="b")
+  other_data = dataclasses.replace(DATA, fingerprint="b")
+  other = checkpoint.Checkpointer(tmp_path, cfg, data=other_data)
   with pytest.raises(
-    ValueError, match=r"trained on data a, but .* now holds b"
+    ValueError, match=r"trained on data .*'a'.* now holds .*'b'"
   ):
     other.restore(abstract(cfg, mesh))
+
+
+def test_weights_alone_are_no_run_to_continue(tmp_path):
+  cfg = config_of()
+  mesh = tiny.mesh(tiny.MESHES["one"])
+  save(tmp_path / "run", cfg, mesh)
+  weights = checkpoint.load_weights(tmp_path / "run", mesh)
+  checkpoint.save_weights(tmp_path / "imported", weights)
+  saver = checkpoint.Checkpointer(tmp_path / "imported", cfg, data=DATA)
+  with pytest.raises(ValueError, match="name it in initial_weights"):
+    saver.restore(abstract(cfg, mesh))

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import pathlib
 import random
 import signal
@@ -20,7 +19,7 @@ from yue_jax.data.prepare import prepare
 from yue_jax.metrics import read_metrics
 from yue_jax.train import loop
 
-STEPS = 24
+STEPS = 60
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +49,7 @@ def run_dict(dataset, **changes) -> dict:
     "train": {
       "last_step": STEPS,
       "log_every": 1,
-      "eval_every": 10,
+      "eval_every": 25,
       "checkpoint_every": 5,
     },
     **changes,
@@ -59,7 +58,8 @@ def run_dict(dataset, **changes) -> dict:
 
 def train(tree: dict, run_dir: pathlib.Path) -> list[dict]:
   cfg = config.from_config_dict(tree)
-  loop.run(cfg, run_dir, devices=jax.devices()[: math.prod(cfg.mesh.shape)])
+  devices = jax.devices()[: math.prod(cfg.mesh.shape)]
+  loop.Run(cfg, run_dir, devices=devices).train()
   return losses(run_dir)
 
 
@@ -80,7 +80,7 @@ def undisturbed(dataset, tmp_path_factory) -> list[dict]:
 def test_a_run_writes_every_step_and_evaluation(undisturbed):
   steps = [r["step"] for r in undisturbed if r["kind"] == "train"]
   assert steps == list(range(1, STEPS + 1))
-  assert [r["step"] for r in undisturbed if r["kind"] == "eval"] == [10, 20, 24]
+  assert [r["step"] for r in undisturbed if r["kind"] == "eval"] == [25, 50, 60]
   first, last = undisturbed[0], undisturbed[-2]
   assert last["loss"] < first["loss"]
   assert {"loss/text", "loss/mark", "loss/vocal", "loss/backing"} <= set(last)
@@ -88,31 +88,37 @@ def test_a_run_writes_every_step_and_evaluation(undisturbed):
 
 def test_killed_runs_continue_bit_for_bit(dataset, undisturbed, tmp_path):
   """SIGKILL at moments drawn by the clock; the same command each time."""
-  tree = run_dict(dataset)
-  experiment = tmp_path / "experiment.py"
-  experiment.write_text(
-    "import json, ml_collections\n"
-    "def get_config():\n"
-    f"  return ml_collections.ConfigDict(json.loads({json.dumps(tree)!r}))\n"
-  )
   run_dir = tmp_path / "run"
-  command = [
-    sys.executable,
-    "-m",
-    "yue_jax.main",
-    f"--config={experiment}",
-    f"--run_dir={run_dir}",
-  ]
   moments = random.Random(0)
-  for at_least in (3, 12):
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+  for at_least in (3, 23):
+    process = subprocess.Popen(
+      command(dataset, tmp_path), stderr=subprocess.DEVNULL
+    )
     wait_for_step(run_dir, at_least, process)
     time.sleep(moments.uniform(0.0, 0.1))
     process.send_signal(signal.SIGKILL)
     process.wait()
   assert len(losses(run_dir)) < len(undisturbed)
-  subprocess.run(command, check=True, env=dict(os.environ))
+  subprocess.run(command(dataset, tmp_path), check=True)
   assert losses(run_dir) == undisturbed
+
+
+def command(dataset, root: pathlib.Path) -> list[str]:
+  """The command line of a run in root/run."""
+  experiment = root / "experiment.py"
+  experiment.write_text(
+    "import json, ml_collections\n"
+    "def get_config():\n"
+    f"  tree = json.loads({json.dumps(run_dict(dataset))!r})\n"
+    "  return ml_collections.ConfigDict(tree)\n"
+  )
+  return [
+    sys.executable,
+    "-m",
+    "yue_jax.main",
+    f"--config={experiment}",
+    f"--run_dir={root / 'run'}",
+  ]
 
 
 def wait_for_step(run_dir, step, process, seconds=120.0) -> None:
@@ -134,7 +140,8 @@ def test_a_run_may_grow_longer_and_change_its_mesh(
   train({**tree, "train": short, "mesh": {"fsdp": 4}}, tmp_path)
   records = train({**tree, "mesh": {"tensor": 2}}, tmp_path)
   assert [r["step"] for r in records] == [r["step"] for r in undisturbed]
-  for got, expected in zip(records, undisturbed, strict=True):
+  # Rounding differs between meshes and grows with the steps.
+  for got, expected in zip(records[:24], undisturbed[:24], strict=True):
     assert got["loss/vocal"] == pytest.approx(expected["loss/vocal"], rel=1e-3)
 
 
@@ -162,6 +169,49 @@ def test_the_vocabulary_of_the_data_must_be_the_models(dataset, tmp_path):
     train(tree, tmp_path)
 
 
+def test_a_loss_that_is_not_finite_stops_the_run(dataset, tmp_path):
+  tree = run_dict(dataset)
+  tree["optimizer"] = {**tree["optimizer"], "peak_rate": 1e30}
+  with pytest.raises(FloatingPointError, match="last good checkpoint"):
+    train(tree, tmp_path)
+
+
+def test_how_often_things_happen(dataset, tmp_path):
+  often = {
+    "last_step": 9,
+    "log_every": 4,
+    "eval_every": 3,
+    "checkpoint_every": 2,
+    "keep_checkpoints": 3,
+  }
+  records = train(run_dict(dataset, train=often), tmp_path)
+  steps = {
+    kind: [r["step"] for r in records if r["kind"] == kind]
+    for kind in ("train", "eval")
+  }
+  assert steps == {"train": [4, 8, 9], "eval": [3, 6, 9]}
+  kept = {int(p.name) for p in (tmp_path / "checkpoints").iterdir()}
+  assert kept == {6, 8, 9}
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ("--config.model.widht=3", "widht"),
+    ("--config.model.width=30", "width=30 is not divisible by heads=4"),
+    ("--config.data.train=/nowhere", "/nowhere"),
+  ],
+)
+def test_the_command_line_names_mistakes_in_one_line(
+  dataset, tmp_path, change, message
+):
+  done = subprocess.run(
+    [*command(dataset, tmp_path), change], capture_output=True, text=True
+  )
+  assert done.returncode != 0
+  assert message in done.stderr.strip().splitlines()[-1]
+
+
 @pytest.mark.parametrize(
   ("table", "name", "value"),
   [
@@ -186,4 +236,20 @@ def test_every_choice_changes_the_run(
     tree[table] = {**tree[table], name: value}
   if value == "window":
     tree["loss"] = {"weights": {"codebook_1": 1.0}}
-  assert train(tree, tmp_path)[1]["loss"] != undisturbed[1]["loss"]
+  loss = train(tree, tmp_path)[1]["loss"]
+  assert math.isfinite(loss)
+  assert loss != undisturbed[1]["loss"]
+
+
+def test_weights_for_streams_that_the_data_lack_are_an_error(dataset, tmp_path):
+  tree = run_dict(dataset, loss={"weights": {"codebook_1": 1.0}})
+  with pytest.raises(ValueError, match="no token of the batch has a weight"):
+    train(tree, tmp_path)
+  assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_a_run_beyond_its_last_step_is_an_error(dataset, tmp_path):
+  tree = run_dict(dataset)
+  train({**tree, "train": {**tree["train"], "last_step": 5}}, tmp_path)
+  with pytest.raises(ValueError, match=r"at step 5, beyond .*last_step=4"):
+    train({**tree, "train": {**tree["train"], "last_step": 4}}, tmp_path)

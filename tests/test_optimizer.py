@@ -77,7 +77,8 @@ def test_every_number_reaches_the_updates(field, value):
     params = {"embed": np.ones(3, np.float32)}
     state = tx.init(params)
     for scale in (1.0, 3.0, -2.0, 0.1, 5.0, 0.2, 1.0, 2.0):
-      grads = {"embed": np.array([0.1, -0.2 * scale, 2.0 / scale])}
+      values = np.array([0.1, -0.2 * scale, 2.0 / scale], np.float32)
+      grads = {"embed": values}
       updates, state = tx.update(grads, state, params)
       params = jax.tree.map(np.add, params, updates)
     return params["embed"]

@@ -206,4 +206,4 @@ def test_no_windows_is_an_error_for_windows_only(tmp_path):
 
 def test_fingerprint_is_that_of_the_data(directory):
   info = json.loads((directory / "dataset.json").read_text())
-  assert open_samples(directory).fingerprint == info["fingerprint"]
+  assert open_samples(directory).info == info

@@ -3,7 +3,7 @@
     RUN/checkpoints/<step>/params      the weights alone
                            optimizer   optimiser state and step counter
                            run         our JSON: step, model, vocabulary,
-                                       whole config, fingerprint of the data,
+                                       whole config, what the data were,
                                        versions of the libraries
 
 Weights and optimiser are separate items, so that export and generation read
@@ -46,25 +46,45 @@ _MAY_CHANGE = (
 
 
 @dataclasses.dataclass(frozen=True)
+class DataDescription:
+  """What a model was trained on, as far as its users must know.
+
+  Attributes:
+    fingerprint: of the prepared data set.
+    tokenizer: fingerprint of the tokenizer of its text.
+    window: frames of its windows.
+  """
+
+  fingerprint: str
+  tokenizer: str
+  window: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Weights:
-  """Parameters with what is needed to use them."""
+  """Parameters with what is needed to use them.
+
+  Attributes:
+    data: what they were trained on; None where that is not known.
+  """
 
   model: ModelConfig
   vocab: Vocab
   step: int
   params: dict
+  data: DataDescription | None = None
 
 
 class Checkpointer:
   """Saves and restores the state of one run."""
 
   def __init__(
-    self, run_dir: epath.PathLike, cfg: RunConfig, *, data_fingerprint: str
+    self, run_dir: epath.PathLike, cfg: RunConfig, *, data: DataDescription
   ):
     self._cfg = cfg
     self._course = {
       "config": config.to_json(cfg),
-      "data_fingerprint": data_fingerprint,
+      "data": dataclasses.asdict(data),
     }
     self._manager = ocp.CheckpointManager(
       epath.Path(run_dir).absolute() / "checkpoints",
@@ -112,11 +132,16 @@ class Checkpointer:
       step, args=ocp.args.Composite(run=ocp.args.JsonRestore())
     )["run"]
     _check_format(run, f"step {step}")
-    check_continuation(run["config"], self._course["config"])
-    if run["data_fingerprint"] != self._course["data_fingerprint"]:
+    if "config" not in run:
       raise ValueError(
-        f"the run was trained on data {run['data_fingerprint']}, but"
-        f" {self._cfg.data.train} now holds {self._course['data_fingerprint']};"
+        "the run directory holds weights without the state of a run; name it"
+        " in initial_weights and use another run directory"
+      )
+    check_continuation(run["config"], self._course["config"])
+    if run["data"] != self._course["data"]:
+      raise ValueError(
+        f"the run was trained on data {run['data']}, but"
+        f" {self._cfg.data.train} now holds {self._course['data']};"
         " use another run directory, or restore the data set"
       )
     optimizer = {"opt_state": like.opt_state, "step": like.step}
@@ -160,7 +185,9 @@ def load_weights(path: epath.PathLike, mesh: jax.sharding.Mesh) -> Weights:
     params = checkpointer.restore(
       step_dir / "params", args=_restore_args(on_mesh(mesh, like))
     )
-  return Weights(model, Vocab.from_json(run["vocab"]), run["step"], params)
+  data = DataDescription(**run["data"]) if "data" in run else None
+  vocab = Vocab.from_json(run["vocab"])
+  return Weights(model, vocab, run["step"], params, data)
 
 
 def save_weights(run_dir: epath.PathLike, weights: Weights) -> epath.Path:
@@ -174,6 +201,8 @@ def save_weights(run_dir: epath.PathLike, weights: Weights) -> epath.Path:
     item_handlers=_handlers("params"),
   ) as manager:
     run = _description(weights.model, weights.vocab, weights.step)
+    if weights.data is not None:
+      run["data"] = dataclasses.asdict(weights.data)
     manager.save(
       weights.step,
       args=ocp.args.Composite(
@@ -233,10 +262,14 @@ def check_same_model(
 ) -> None:
   """Refuses weights of another shape or vocabulary than the run's.
 
+  What the weights do not depend on may differ: the longest context is raised
+  in the middle of the paper's training.
+
   Raises:
     ValueError: names every field that differs.
   """
-  free = {"dtype": model.dtype, "remat": model.remat}  # not in the weights
+  names = ("dtype", "remat", "init_std", "max_positions")
+  free = {name: getattr(model, name) for name in names}
   saved = dataclasses.asdict(dataclasses.replace(weights.model, **free))
   given = dataclasses.asdict(model)
   saved["vocab"], given["vocab"] = weights.vocab, vocab

@@ -5,6 +5,7 @@ same command continues an interrupted run.
 """
 
 import logging
+import sys
 
 from absl import app, flags
 import absl.logging
@@ -29,11 +30,14 @@ _DISTRIBUTED = flags.DEFINE_bool(
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments {argv[1:]}; see --help")
-  cfg = config.from_config_dict(_CONFIG.value)
   if _DISTRIBUTED.value:
     jax.distributed.initialize()
   _log.info("%d devices: %s", jax.device_count(), jax.devices()[0])
-  loop.run(cfg, _RUN_DIR.value)
+  try:
+    opened = loop.Run(config.from_config_dict(_CONFIG.value), _RUN_DIR.value)
+  except (ValueError, TypeError, OSError) as error:
+    sys.exit(f"main: {error}")
+  opened.train()
 
 
 def run() -> None:

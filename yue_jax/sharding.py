@@ -98,7 +98,9 @@ def make_mesh(
     if devices[0].platform == "cpu":
       grid = np.array(devices).reshape(shape)
     else:
-      grid = mesh_utils.create_device_mesh(shape, devices)
+      grid = mesh_utils.create_device_mesh(
+        shape, devices, allow_split_physical_axes=True
+      )
   else:
     if shape[0] % slices:
       raise ValueError(
@@ -106,7 +108,10 @@ def make_mesh(
         " only the replica axis may cross slices"
       )
     grid = mesh_utils.create_hybrid_device_mesh(
-      (shape[0] // slices, *shape[1:]), (slices, 1, 1, 1), devices
+      (shape[0] // slices, *shape[1:]),
+      (slices, 1, 1, 1),
+      devices,
+      allow_split_physical_axes=True,
     )
   return Mesh(grid, AXES, axis_types=_EXPLICIT)
 

@@ -17,6 +17,7 @@ import bisect
 from collections.abc import Sequence
 import pathlib
 import threading
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,7 @@ class PlannedSamples:
     dataset = open_dataset(directory)
     expect_vocab(dataset, vocab)
     self.context = context
-    self.fingerprint: str = dataset.info["fingerprint"]
+    self.info: dict[str, Any] = dataset.info  # dataset.json
     self._seed = seed
     self._source = make_source(dataset, kind, seed=seed)
     if not len(self._source):

@@ -36,101 +36,81 @@ from yue_jax.train.state import (
   init_state,
 )
 from yue_jax.train.step import make_eval_step, make_train_step
+from yue_jax.vocab import Stream
 
 _log = logging.getLogger(__name__)
 
 
-def run(
-  cfg: RunConfig,
-  run_dir: epath.PathLike,
-  *,
-  devices: Sequence[jax.Device] | None = None,
-) -> TrainState:
-  """Trains to `cfg.train.last_step` and returns the final state.
+class Run:
+  """A training run, opened: fresh, from given weights, or where it stopped.
 
-  Args:
-    cfg: what is trained, on what, and how.
-    run_dir: where checkpoints and metrics are, or will be.
-    devices: of the mesh; all there are, unless given.
+  Opening finds what is wrong with config, data or checkpoints (ValueError,
+  OSError); `train` then takes all the steps that are left.
   """
-  run_dir = epath.Path(run_dir)
-  check_divisible(cfg.model, cfg.mesh)
-  mesh = make_mesh(cfg.mesh, devices)
-  train, heldout = _open_data(cfg)
-  checkpointer = checkpoint.Checkpointer(
-    run_dir, cfg, data_fingerprint=train.fingerprint
-  )
-  if jax.process_index() == 0:
-    run_dir.mkdir(parents=True, exist_ok=True)
-  with jax.set_mesh(mesh):
-    state, first_step = _start(cfg, mesh, checkpointer)
+
+  def __init__(
+    self,
+    cfg: RunConfig,
+    run_dir: epath.PathLike,
+    *,
+    devices: Sequence[jax.Device] | None = None,
+  ):
+    """Opens the run in `run_dir`, on all devices unless some are given."""
+    run_dir = epath.Path(run_dir)
+    check_divisible(cfg.model, cfg.mesh)
+    self._cfg, self._mesh = cfg, make_mesh(cfg.mesh, devices)
+    self._data, self._heldout = _open_data(cfg)
+    self._checkpointer = checkpoint.Checkpointer(
+      run_dir, cfg, data=_description(self._data.info)
+    )
+    with jax.set_mesh(self._mesh):
+      self._state, self._first_step = _start(
+        cfg, self._mesh, self._checkpointer
+      )
+      self._train_step = make_train_step(
+        cfg.model, cfg.loss, make_optimizer(cfg.optimizer)
+      )
+      self._eval_step = make_eval_step(cfg.model)
+    if self._first_step > cfg.train.last_step:
+      raise ValueError(
+        f"{run_dir} is at step {self._first_step}, beyond"
+        f" train.last_step={cfg.train.last_step}; raise it or use another"
+        " run directory"
+      )
     if jax.process_index() == 0:
+      run_dir.mkdir(parents=True, exist_ok=True)
       text = json.dumps(config.to_json(cfg), indent=2)
       (run_dir / "config.json").write_text(text + "\n")
-    writer = metrics.MetricWriter(run_dir, resumed_at=first_step)
-    turns = _Turns(cfg, mesh, writer, checkpointer, heldout)
-    batches = pipeline.train_batches(
-      train,
-      samples_per_step=cfg.batch.samples,
-      microbatches=cfg.batch.microbatches,
-      sharding=jax.NamedSharding(mesh, SPECS.batch_abt),
-      first_step=first_step,
-      last_step=cfg.train.last_step,
-    )
-    state = turns.take(state, first_step, batches)
-    checkpointer.close()
-    writer.close()
-  return state
-
-
-def _open_data(cfg: RunConfig):
-  def open_(path):
-    return pipeline.PlannedSamples(
-      path,
-      kind=cfg.data.kind,
-      context=cfg.data.context,
-      seed=cfg.data.seed,
-      vocab=cfg.vocab,
-      attend_across_documents=cfg.data.attend_across_documents,
-    )
-
-  heldout = open_(cfg.data.heldout) if cfg.data.heldout else None
-  return open_(cfg.data.train), heldout
-
-
-def _start(cfg: RunConfig, mesh, checkpointer) -> tuple[TrainState, int]:
-  """The restored state, or else given weights, or else fresh ones."""
-  tx = make_optimizer(cfg.optimizer)
-
-  def fresh():
-    return init_state(init_params(cfg.model, cfg.seed), tx)
-
-  if checkpointer.latest_step is not None:
-    like = abstract_state(cfg.model, tx, mesh)
-    return checkpointer.restore(like), checkpointer.latest_step
-  if cfg.initial_weights:
-    weights = checkpoint.load_weights(cfg.initial_weights, mesh)
-    checkpoint.check_same_model(weights, cfg.model, cfg.vocab)
-    return jax.jit(lambda p: init_state(p, tx))(weights.params), 0
-  return jax.jit(fresh)(), 0
-
-
-class _Turns:
-  """One turn of the loop after the other."""
-
-  def __init__(self, cfg, mesh, writer, checkpointer, heldout):
-    self._cfg, self._mesh = cfg, mesh
-    self._writer, self._checkpointer = writer, checkpointer
-    self._heldout = heldout
+    self._writer = metrics.MetricWriter(run_dir, resumed_at=self._first_step)
     self._rate = learning_rate(cfg.optimizer)
-    self._train_step = make_train_step(
-      cfg.model, cfg.loss, make_optimizer(cfg.optimizer)
-    )
-    self._eval_step = make_eval_step(cfg.model)
-    self._meter = _Meter(cfg, mesh.size)
+    self._meter = _Meter(cfg, self._mesh.size)
 
-  def take(self, state: TrainState, first_step: int, batches) -> TrainState:
+  def train(self) -> TrainState:
+    """Trains to `cfg.train.last_step` and returns the final state."""
+    batches = pipeline.train_batches(
+      self._data,
+      **self._batch_layout(),
+      first_step=self._first_step,
+      last_step=self._cfg.train.last_step,
+    )
+    _log.info("at step %d of %d", self._first_step, self._cfg.train.last_step)
+    with jax.set_mesh(self._mesh):
+      state = self._take(batches)
+    self._checkpointer.close()
+    self._writer.close()
+    return state
+
+  def _batch_layout(self) -> dict:
+    return {
+      "samples_per_step": self._cfg.batch.samples,
+      "microbatches": self._cfg.batch.microbatches,
+      "sharding": jax.NamedSharding(self._mesh, SPECS.batch_abt),
+    }
+
+  def _take(self, batches) -> TrainState:
     every = self._cfg.train
+    state, first_step = self._state, self._first_step
+    self._state = None  # the first step donates it
     pending = None
     with Progress(
       every.last_step, "steps", "training", start=first_step
@@ -141,19 +121,38 @@ class _Turns:
           self._log(*pending)
         pending = (step, result)
         last = step == every.last_step
-        if last or _due(step, every.checkpoint_every):
+        evaluate = last or _due(step, every.eval_every)
+        save = last or _due(step, every.checkpoint_every)
+        if evaluate or save:
           self._log(*pending)
           pending = None
-        if last or _due(step, every.eval_every):
+        if evaluate:
           self._evaluate(state.params, step)
-        if last or _due(step, every.checkpoint_every):
+        if save:
           self._checkpointer.save(state, step)
         progress.advance(note=self._meter.note)
     return state
 
   def _log(self, step: int, result) -> None:
-    """Blocks until the step is done; writes a record where one is due."""
+    """Blocks until the step is done; writes a record where one is due.
+
+    Raises:
+      ValueError: the loss weighs nothing of what the data hold.
+      FloatingPointError: the step was not finite; nothing was saved since.
+    """
     result = jax.device_get(result)
+    if not result["weight"]:
+      raise ValueError(
+        f"step {step}: no token of the batch has a weight; its streams are"
+        f" {_names(result['tokens'])}, loss.weights {self._cfg.loss.weights}"
+      )
+    if not np.isfinite(result["loss"]) or not np.isfinite(result["grad_norm"]):
+      raise FloatingPointError(
+        f"step {step}: loss {result['loss']}, gradient norm"
+        f" {result['grad_norm']}; the last good checkpoint is that of step"
+        f" {self._checkpointer.latest_step}. A lower optimizer.peak_rate or"
+        " another data.seed may help."
+      )
     self._meter.count(result)
     if step != self._cfg.train.last_step and not _due(
       step, self._cfg.train.log_every
@@ -171,12 +170,7 @@ class _Turns:
   def _evaluate(self, params, step: int) -> None:
     if self._heldout is None:
       return
-    batches = pipeline.eval_batches(
-      self._heldout,
-      samples_per_step=self._cfg.batch.samples,
-      microbatches=self._cfg.batch.microbatches,
-      sharding=jax.NamedSharding(self._mesh, SPECS.batch_abt),
-    )
+    batches = pipeline.eval_batches(self._heldout, **self._batch_layout())
     # One at a time: programs that do not depend on each other may start in
     # another order on another device, and their collectives then wait for
     # each other for ever. Summed on the host, in float64.
@@ -189,6 +183,46 @@ class _Turns:
     _log.info("step %d held out: %s", step, values)
     self._writer.write(step, "eval", values)
     self._meter.pause()
+
+
+def _open_data(cfg: RunConfig):
+  def open_(path):
+    return pipeline.PlannedSamples(
+      path,
+      kind=cfg.data.kind,
+      context=cfg.data.context,
+      seed=cfg.data.seed,
+      vocab=cfg.vocab,
+      attend_across_documents=cfg.data.attend_across_documents,
+    )
+
+  heldout = open_(cfg.data.heldout) if cfg.data.heldout else None
+  return open_(cfg.data.train), heldout
+
+
+def _description(info: dict) -> checkpoint.DataDescription:
+  return checkpoint.DataDescription(
+    fingerprint=info["fingerprint"],
+    tokenizer=info["tokenizer_fingerprint"],
+    window=info["window"],
+  )
+
+
+def _start(cfg: RunConfig, mesh, checkpointer) -> tuple[TrainState, int]:
+  """The restored state, or else given weights, or else fresh ones."""
+  tx = make_optimizer(cfg.optimizer)
+
+  def fresh():
+    return init_state(init_params(cfg.model, cfg.seed), tx)
+
+  if checkpointer.latest_step is not None:
+    like = abstract_state(cfg.model, tx, mesh)
+    return checkpointer.restore(like), checkpointer.latest_step
+  if cfg.initial_weights:
+    weights = checkpoint.load_weights(cfg.initial_weights, mesh)
+    checkpoint.check_same_model(weights, cfg.model, cfg.vocab)
+    return jax.jit(lambda p: init_state(p, tx))(weights.params), 0
+  return jax.jit(fresh)(), 0
 
 
 @dataclasses.dataclass
@@ -235,6 +269,10 @@ class _Meter:
     }
     self._steps, self._tokens, self._keys, self._seconds = 0, 0.0, 0.0, 0.0
     return values
+
+
+def _names(tokens) -> list[str]:
+  return [s.name.lower() for s in Stream if tokens[s]]
 
 
 def _due(step: int, every: int) -> bool:

@@ -66,6 +66,7 @@ def make_train_step(
     metrics = {
       "nats": sums,
       "tokens": counts,
+      "weight": weight,
       "loss": jnp.sum(table * sums) / weight,
       "grad_norm": optax.tree.norm(grads),
       **_attended(batch),
@@ -80,7 +81,7 @@ def lower_train_step(cfg: RunConfig, mesh: Mesh) -> jax.stages.Lowered:
   """The step of a run, lowered for a mesh whose devices need not exist here.
 
   `lower_train_step(cfg, mesh).compile()` then runs the compiler of the mesh's
-  platform: this is the very step that `loop.run` executes.
+  platform: this is the very step that `loop.Run` executes.
   """
   tx = make_optimizer(cfg.optimizer)
   rows = cfg.batch.samples // cfg.batch.microbatches
