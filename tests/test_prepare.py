@@ -238,7 +238,7 @@ def test_a_defect_names_the_line_it_met(tmp_path, tokenizer, monkeypatch):
   def broken(row, *_, **__):
     raise RuntimeError("a defect, not bad data")
 
-  monkeypatch.setattr(parts, "song_from_row", broken)
+  monkeypatch.setattr(parts, "song_from_tracks", broken)
   with pytest.raises(RuntimeError, match="a defect") as caught:
     prepare(
       write_songs(tmp_path, 2), tmp_path / "out", recipe=small_recipe(tokenizer)
@@ -279,16 +279,64 @@ def test_recipe_names_what_is_wrong(tokenizer, name):
     small_recipe(tokenizer, **{name: 0})
 
 
+def test_tracks_of_rejected_rows_give_windows(tmp_path, tokenizer):
+  rows = [write_song(tmp_path, f"s{i}", seed=i, longer=2) for i in range(4)]
+  rows[0]["vocals_codec"] = "nowhere.npy"  # but two tracks are there
+  rows[1]["splitted_lyrics"] = {}
+  path = tmp_path / "s2.voc.npy"  # a song, trimmed to its shortest track
+  np.save(path, np.pad(np.load(path), ((0, 0), (0, 10)), mode="wrap"))
+  recipe = small_recipe(tokenizer)
+  out = tmp_path / "out"
+  info = prepare(
+    write_manifest(tmp_path, rows), out, recipe=recipe, songs_per_shard=2
+  )
+  assert info["rows"] == 4
+  assert info["songs"] == sum(info["rejected"].values()) == 2
+  frames = [np.load(tmp_path / f"s{i}.mix.npy").shape[1] for i in range(4)]
+  whole = [n // recipe.window for n in frames]
+  lines = (out / "rejected.jsonl").read_text().splitlines()
+  assert [json.loads(line)["windows"] for line in lines] == [
+    {"backing": whole[0], "mixture": whole[0]},
+    {"vocal": whole[1], "backing": whole[1], "mixture": whole[1]},
+  ]
+  total = sum(whole)
+  assert info["windows"] == {
+    "vocal": total - whole[0] + 1,
+    "backing": total,
+    "mixture": total,
+  }
+  index = open_dataset(out).index
+  by_song = np.bincount(index["run_song"] + 1, index["run_windows"])
+  rejected = 2 * whole[0] + 3 * whole[1]
+  assert by_song.tolist() == [rejected, 3 * whole[2] + 1, 3 * whole[3]]
+
+
+def test_windows_without_a_song_are_a_data_set(tmp_path, tokenizer):
+  row = write_song(tmp_path, "s", seed=1, splitted_lyrics={})
+  prepare(
+    write_manifest(tmp_path, [row]),
+    tmp_path / "out",
+    recipe=small_recipe(tokenizer),
+  )
+  dataset = open_dataset(tmp_path / "out")
+  assert len(dataset.songs) == 0
+  assert set(dataset.index["run_song"]) == {-1}
+
+
 @pytest.fixture(scope="module", params=["q1", "q8"])
 def released(request, reference, tmp_path_factory):
   """The reference songs, prepared with the released tokenizer."""
+  return prepare_released(reference, request.param, tmp_path_factory)
+
+
+def prepare_released(reference, codebooks, tmp_path_factory):
   out = tmp_path_factory.mktemp("released") / "out"
   recipe = Recipe(
     tokenizer=Tokenizer(reference / "tokenizer.model"),
     vocab=RELEASED,
     rules=Rules(),
   )
-  manifest = reference / "songs" / f"songs.{request.param}.jsonl"
+  manifest = reference / "songs" / f"songs.{codebooks}.jsonl"
   prepare(manifest, out, recipe=recipe)
   return open_dataset(out)
 
@@ -304,3 +352,26 @@ def test_documents_are_as_released(released, reference, kind):
     for number, name in enumerate(names):
       [part] = source.read(0, number, start=0, length=1)
       np.testing.assert_array_equal(part.document.ids, golden[name])
+
+
+def test_windows_are_as_released(reference, tmp_path_factory):
+  """Of all mixtures, songs that are no lyrics-to-song documents included."""
+  dataset = prepare_released(reference, "q8", tmp_path_factory)
+  source = make_source(dataset, "window", seed=0)
+  mixture = np.flatnonzero(dataset.index["run_track"] == 2)
+  lengths = source.lengths(0)
+  ids = [
+    part.document.ids
+    for run in mixture
+    for part in source.read(0, run, start=0, length=lengths[run])
+  ]
+  path = reference / "songs" / "golden" / "stage2_teacher_forcing.npz"
+  with np.load(path, allow_pickle=False) as golden:
+    songs = [golden[f"ids_{number}"] for number in range(8)]
+  first = 0
+  for number, song in enumerate(songs):
+    last = first + len(song) // len(ids[0])
+    joined = np.concatenate([*ids[first:last], [RELEASED.eod]])
+    np.testing.assert_array_equal(joined, song, err_msg=str(number))
+    first = last
+  assert first == len(ids)

@@ -103,15 +103,25 @@ def song_from_row(
   Raises SongError, and no other error, when the row or its arrays cannot be
   used.
   """
+  tracks = tracks_from_row(row, root, vocab=vocab)
+  return song_from_tracks(row, tracks, rules=rules)
+
+
+def song_from_tracks(
+  row: Mapping[str, Any],
+  tracks: Mapping[str, np.ndarray | SongError],
+  *,
+  rules: Rules,
+) -> Song:
+  """`song_from_row`, given what `tracks_from_row` has read for it."""
   id = song_id(row)
   tags = _text(row, "genres")
   seconds = row.get("audio_length_in_sec")
   entries = _entries(row)
   lyrics = "\n".join(_text(entry, "line_content") for entry in entries)
-  tracks = {
-    name: track_from_row(row, root, track=name, vocab=vocab)
-    for name in TRACK_KEYS
-  }
+  for codes in tracks.values():
+    if isinstance(codes, SongError):
+      raise codes
   tracks = _trim(tracks, rules)
   frames = tracks["vocal"].shape[1]
   fps = _frame_rate(frames, seconds, rules)
@@ -135,6 +145,19 @@ def song_id(row: Mapping[str, Any]) -> str:
   if isinstance(id, int) and not isinstance(id, bool):
     return str(id)
   return _text(row, "id")
+
+
+def tracks_from_row(
+  row: Mapping[str, Any], root: str | os.PathLike[str], *, vocab: Vocab
+) -> dict[str, np.ndarray | SongError]:
+  """All tracks of a row, or in place of a track why it cannot be used."""
+  tracks = {}
+  for name in TRACK_KEYS:
+    try:
+      tracks[name] = track_from_row(row, root, track=name, vocab=vocab)
+    except SongError as error:
+      tracks[name] = error
+  return tracks
 
 
 def track_from_row(
@@ -205,7 +228,9 @@ def _entries(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
   return entries
 
 
-def _trim(tracks: dict[str, np.ndarray], rules: Rules) -> dict[str, np.ndarray]:
+def _trim(
+  tracks: Mapping[str, np.ndarray], rules: Rules
+) -> dict[str, np.ndarray]:
   frames = {name: codes.shape[1] for name, codes in tracks.items()}
   shortest, longest = min(frames.values()), max(frames.values())
   if longest - shortest > rules.max_track_difference:

@@ -3,9 +3,11 @@
   songs-00000-of-00012.array_record     one record per song
   windows-00000-of-00012.array_record   one record per run of windows
   index.npz       columns by song, by section (of all songs, one after the
-                  other) and by run: everything document lengths depend on
+                  other) and by run: everything document lengths depend on;
+                  run_song is -1 in runs of rows that became no song
   dataset.json    what it is: counts, vocabulary, phrases, shards, fingerprint
-  rejected.jsonl  the rows of the manifest that were not used, and why
+  rejected.jsonl  the rows of the manifest that became no song, why, and
+                  which of their tracks gave windows all the same
 
 dataset.json is written last, in a directory that gets its name only then.
 """
@@ -23,6 +25,7 @@ SECTION_COLUMNS = (
   "section_end",
   "section_chorus",
 )
+NO_SONG = -1
 RUN_COLUMNS = ("run_song", "run_track", "run_windows")
 COLUMNS = SONG_COLUMNS + SECTION_COLUMNS + RUN_COLUMNS
 

@@ -1,8 +1,10 @@
 """One part of a manifest: consecutive rows become two shards and columns.
 
 A part is a task on its own: what it writes depends on its rows alone, not on
-which process works on it or how many there are. A row that cannot be used is
-listed with its reason and stops nothing.
+which process works on it or how many there are. A row that cannot become a
+song is listed with its reason and stops nothing. Windows need a single track
+only: as released, they are cut from every track that can be read, as long as
+it is, whether or not its row becomes a song.
 """
 
 from collections import Counter
@@ -12,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from yue_jax.data.layout import COLUMNS
+from yue_jax.data.layout import COLUMNS, NO_SONG
 from yue_jax.data.records import (
   TRACKS,
   Shard,
@@ -22,7 +24,14 @@ from yue_jax.data.records import (
 )
 from yue_jax.documents import varied_windows
 from yue_jax.encoding import INSTRUCTION, EncodedSong, encode_song
-from yue_jax.songs import Rules, Song, SongError, song_from_row, song_id
+from yue_jax.songs import (
+  Rules,
+  Song,
+  SongError,
+  song_from_tracks,
+  song_id,
+  tracks_from_row,
+)
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.vocab import MAX_CODEBOOKS, Vocab
 
@@ -87,7 +96,7 @@ class Part:
   windows: Shard
   columns: dict[str, np.ndarray]
   rejected: list[dict[str, Any]]
-  counts: Counter  # of what was left out of the songs that were used
+  counts: Counter  # of what was left out of songs and tracks
 
 
 def write_part(task: PartTask) -> Part:
@@ -101,9 +110,7 @@ def write_part(task: PartTask) -> Part:
     rejected = []
     for line, row in task.rows:
       try:
-        writer.write(_read_song(task, row))
-      except SongError as error:
-        rejected.append(_rejection(line, row, error))
+        rejected += writer.write_row(line, row, task.root)
       except Exception as error:
         error.add_note(f"while preparing line {line} of the manifest")
         raise
@@ -122,14 +129,35 @@ def write_part(task: PartTask) -> Part:
 
 
 class _Writer:
-  """Writes songs and their windows, and remembers columns and counts."""
+  """Writes songs and windows, and remembers columns and counts."""
 
   def __init__(self, recipe: Recipe, songs: ShardWriter, windows: ShardWriter):
     self._recipe, self._songs, self._windows = recipe, songs, windows
     self.columns: dict[str, list] = {name: [] for name in COLUMNS}
     self.counts: Counter = Counter()
 
-  def write(self, song: Song) -> None:
+  def write_row(
+    self, line: int, row: dict[str, Any] | SongError, root: pathlib.Path
+  ) -> list[dict[str, Any]]:
+    """Writes what the row has; returns its rejection if that is no song."""
+    if isinstance(row, SongError):
+      return [_rejection(line, None, row, {})]
+    try:
+      id = song_id(row)
+    except SongError as error:
+      return [_rejection(line, None, error, {})]
+    tracks = tracks_from_row(row, root, vocab=self._recipe.vocab)
+    try:
+      number = self._write_song(
+        song_from_tracks(row, tracks, rules=self._recipe.rules)
+      )
+    except SongError as error:
+      windows = self._write_tracks(NO_SONG, tracks)
+      return [_rejection(line, id, error, windows)]
+    self._write_tracks(number, tracks)
+    return []
+
+  def _write_song(self, song: Song) -> int:
     recipe = self._recipe
     encoded = encode_song(
       song,
@@ -140,9 +168,8 @@ class _Writer:
     number = self._songs.records
     self._songs.write(encode_song_record(encoded))
     self._add_song(song, encoded)
-    for track_number, track in enumerate(TRACKS):
-      self._write_windows(number, track_number, getattr(song, track))
     self.counts["sections_dropped"] += len(song.dropped)
+    return number
 
   def _add_song(self, song: Song, encoded: EncodedSong) -> None:
     self._append(
@@ -161,12 +188,23 @@ class _Writer:
         section_chorus=section.chorus,
       )
 
-  def _write_windows(self, song: int, track: int, codes: np.ndarray) -> None:
+  def _write_tracks(
+    self, song: int, tracks: dict[str, np.ndarray | SongError]
+  ) -> dict[str, int]:
+    """Writes windows; returns how many, by those tracks that have any."""
+    windows = {
+      track: self._write_windows(song, number, tracks[track])
+      for number, track in enumerate(TRACKS)
+      if not isinstance(tracks[track], SongError)
+    }
+    return {track: count for track, count in windows.items() if count}
+
+  def _write_windows(self, song: int, track: int, codes: np.ndarray) -> int:
     """Writes the varied windows of (codebooks, frames), a few per record."""
     recipe = self._recipe
     if len(codes) < recipe.codebooks:
       self.counts["tracks_without_all_codebooks"] += 1
-      return
+      return 0
     starts = varied_windows(codes, recipe.window)
     whole = codes.shape[1] // recipe.window
     self.counts["windows_of_little_variety"] += whole - len(starts)
@@ -176,29 +214,21 @@ class _Writer:
       windows = codes[: recipe.codebooks, frames].swapaxes(0, 1)
       self._windows.write(encode_windows_record(windows))
       self._append(run_song=song, run_track=track, run_windows=len(run))
+    return len(starts)
 
   def _append(self, **values) -> None:
     for name, value in values.items():
       self.columns[name].append(value)
 
 
-def _read_song(task: PartTask, row: dict[str, Any] | SongError) -> Song:
-  if isinstance(row, SongError):
-    raise row
-  recipe = task.recipe
-  return song_from_row(row, task.root, vocab=recipe.vocab, rules=recipe.rules)
-
-
 def _rejection(
-  line: int, row: dict[str, Any] | SongError, error: SongError
+  line: int, id: str | None, error: SongError, windows: dict[str, int]
 ) -> dict[str, Any]:
-  try:
-    name = None if isinstance(row, SongError) else song_id(row)
-  except SongError:
-    name = None
+  """A line of rejected.jsonl; `windows` counts what its tracks gave."""
   return {
     "line": line,
-    "id": name,
+    "id": id,
     "reason": error.reason,
     "message": error.message,
+    "windows": windows,
   }

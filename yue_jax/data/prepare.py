@@ -6,7 +6,7 @@
            └ the directory gets its name
 
 What is written does not depend on the number of workers, and rows read =
-songs written + rows rejected, always.
+songs written + rows rejected, always. Windows come from the tracks of both.
 """
 
 from collections import Counter, deque
@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from yue_jax.data.layout import COLUMNS, FORMAT, fingerprint
+from yue_jax.data.layout import COLUMNS, FORMAT, NO_SONG, fingerprint
 from yue_jax.data.parts import Part, PartTask, Recipe, write_part
 from yue_jax.data.records import TRACKS, Shard
 from yue_jax.documents import cot_length, plain_length, window_length
@@ -56,7 +56,7 @@ def prepare(
     The contents of dataset.json.
 
   Raises FileExistsError when `out` exists, ValueError when not a single row
-  of the manifest can be used.
+  of the manifest gives a song or a window.
   """
   manifest, out = pathlib.Path(manifest), pathlib.Path(out)
   _expect_positive(workers=workers, songs_per_shard=songs_per_shard)
@@ -140,7 +140,7 @@ def _finish(
   """Joins the parts; dataset.json is the last file written."""
   rejected = [rejection for part in parts for rejection in part.rejected]
   index = _join_columns(parts)
-  if not len(index["id"]):
+  if not len(index["id"]) and not len(index["run_song"]):
     raise ValueError(_nothing_usable(manifest, rejected))
   with open(directory / "rejected.jsonl", "w") as file:
     file.writelines(json.dumps(rejection) + "\n" for rejection in rejected)
@@ -161,7 +161,10 @@ def _join_columns(parts: Sequence[Part]) -> dict[str, np.ndarray]:
   for name in COLUMNS:
     pieces = [part.columns[name] for part in parts]
     if name == "run_song":
-      pieces = [p + s for p, s in zip(pieces, first_song[:-1], strict=True)]
+      pieces = [
+        np.where(piece == NO_SONG, NO_SONG, piece + first)
+        for piece, first in zip(pieces, first_song[:-1], strict=True)
+      ]
     columns[name] = np.concatenate(pieces) if pieces else np.zeros(0)
   return columns
 
