@@ -19,7 +19,7 @@ weight 0 it does not drown that signal.
 
 import ml_collections
 
-from yue_jax import config
+from yue_jax import config, presets
 from yue_jax.vocab import Vocab
 
 _STEPS = {"short": (100, 2700, 1200), "long": (100, 5900, 3000)}
@@ -33,17 +33,7 @@ def get_config(length: str = "short") -> ml_collections.ConfigDict:
   run = config.RunConfig(
     seed=0,
     vocab=_VOCAB,
-    model=config.ModelConfig(
-      vocab_size=_VOCAB.padded_size(128),
-      width=64,
-      mlp_width=192,
-      layers=3,
-      heads=4,
-      kv_heads=4,
-      max_positions=256,
-      dtype="float32",
-      remat="none",
-    ),
+    model=presets.small(_VOCAB.padded_size(128)),
     mesh=config.MeshConfig(fsdp=2),
     data=config.DataConfig(
       train="runs/demo/data/train",

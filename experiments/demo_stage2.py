@@ -11,9 +11,11 @@ Command  make demo, or, after its first steps have prepared the data,
            --run_dir=runs/demo/stage2
 """
 
+import dataclasses
+
 import ml_collections
 
-from yue_jax import config
+from yue_jax import config, presets
 from yue_jax.vocab import Vocab
 
 _STEPS = {"short": (100, 460, 240), "long": (100, 900, 600)}
@@ -27,16 +29,8 @@ def get_config(length: str = "short") -> ml_collections.ConfigDict:
   run = config.RunConfig(
     seed=0,
     vocab=_VOCAB,
-    model=config.ModelConfig(
-      vocab_size=_VOCAB.padded_size(128),
-      width=64,
-      mlp_width=192,
-      layers=2,
-      heads=2,
-      kv_heads=2,
-      max_positions=256,
-      dtype="float32",
-      remat="none",
+    model=dataclasses.replace(
+      presets.small(_VOCAB.padded_size(128)), layers=2, heads=2, kv_heads=2
     ),
     mesh=config.MeshConfig(fsdp=2),
     data=config.DataConfig(

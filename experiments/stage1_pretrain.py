@@ -5,7 +5,8 @@ Paper   section 4.1.2, phases 1 and 2: warm-up over 280 B tokens to 3e-4, then
         (6.29 M tokens) a step.
 Data    a prepared data set of CoT documents at data/train (held out:
         data/heldout); see tools/prepare_songs.py.
-Cost    7b: 6.2e10 FLOPs a token with causal attention, about 3e22 for 0.5 T.
+Cost    7b: 4.2e10 FLOPs a token with causal attention (`accounting`), so
+        4.2e22 for 1 T tokens; annealing and longer contexts are later runs.
 Command python -m yue_jax.main --config=experiments/stage1_pretrain.py:7b \
           --run_dir=runs/stage1-7b
 Variants 0b5, 2b, 7b. The mesh is for 64 chips; override --config.mesh.fsdp.

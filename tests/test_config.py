@@ -48,7 +48,11 @@ def test_round_trip_through_json():
     ("optimizer.beta1", 1.0, r"beta1=1.0 is not in \[0, 1\)"),
     ("optimizer.warmup_steps", -1, "must not be negative"),
     ("loss.weights", {"voice": 1.0}, "unknown stream 'voice'"),
-    ("loss.weights", {"vocal": -1.0}, "is negative"),
+    ("loss.weights", {"vocal": -1.0}, "expected a finite number"),
+    ("loss.weights", 3, "config.loss.weights must be a table, got 3"),
+    ("optimizer.peak_rate", float("nan"), "peak_rate=nan must be positive"),
+    ("vocab", 3, "config.vocab must be a table, got 3"),
+    ("vocab", {"text_size": 9, "codec_blocks": []}, "no 'xcodec'"),
     ("loss.weights", {"vocal": 0.0}, "trains no stream"),
     ("train", {}, r"lacks \['train.last_step'\]"),
     ("train.last_step", "10", "must be int, got str '10'"),
@@ -83,6 +87,11 @@ def experiments() -> list[pathlib.Path]:
 
 
 @pytest.mark.parametrize("path", experiments(), ids=lambda p: p.stem)
-def test_experiments_resolve(path):
-  cfg = config.from_config_dict(tiny.load_experiment(path))
+def test_experiments_resolve_and_list_every_field(path):
+  """A field that the table lacks could not be set on the command line."""
+  table = tiny.load_experiment(path)
+  cfg = config.from_config_dict(table)
   assert cfg.train.last_step > 0
+  assert json.loads(table.to_json()) == json.loads(
+    json.dumps(config.to_json(cfg))
+  )

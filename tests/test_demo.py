@@ -18,8 +18,8 @@ STEPS = 130
 def finished(tmp_path_factory) -> tuple[pathlib.Path, dict]:
   out = tmp_path_factory.mktemp("demo")
   size = demo.Size("short", train_songs=60, heldout_songs=8, generated_songs=2)
-  run = demo.Demo(out, size, [f"--config.train.last_step={STEPS}"])
-  return out, run.run()
+  demo.Demo(out, size, [f"--config.train.last_step={STEPS}"]).run()
+  return out, json.loads((out / "summary.json").read_text())
 
 
 def test_killed_run_continues_bit_for_bit(finished):
@@ -46,15 +46,42 @@ def test_untrained_models_sing_nothing_right(finished):
 
 def test_summary_table_and_picture_are_there(finished):
   out, summary = finished
-  assert json.loads((out / "summary.json").read_text()) == summary
-  assert "lyric error rate" in "\n".join(demo.table(summary))
+  assert "lyric error rate" in "\n".join(report_demo.table(summary))
   assert (out / "demo.png").stat().st_size > 20_000
   assert set(summary["seconds"]) >= {"world", "stage1", "stage2", "sing"}
 
 
-def test_a_finished_demo_runs_nothing_again(finished, monkeypatch):
-  out, summary = finished
+def test_a_finished_demo_only_reports_again(finished, monkeypatch):
+  out, _ = finished
   again = demo.Demo(out, demo.SIZES["demo"], [])
-  monkeypatch.setattr(again, "tool", lambda *_: "")
+  called = []
+  monkeypatch.setattr(again, "tool", lambda name, *_: called.append(name))
   monkeypatch.setattr(again, "command", None)
-  assert again.run() == summary
+  again.run()
+  assert called == ["report_demo", "plot_demo"]
+
+
+def test_missed_targets_are_named(finished):
+  summary = finished[1]
+  assert not report_demo.misses(summary, None, None)
+  missed = report_demo.misses(summary, 0.0, 1.0)
+  assert any("lyric error rate" in m for m in missed)
+  assert any("stage1 vocal" in m for m in missed)
+  assert any("stage2 codebook_1" in m for m in missed)
+  assert not any("codebook_0" in m for m in missed)  # its floor is zero
+  broken = {**summary, "resumed_bit_exact": False}
+  assert report_demo.misses(broken, None, None) == ["a bit-exact continuation"]
+
+
+def test_a_run_that_was_not_killed_is_no_continuation(finished, tmp_path):
+  out, _ = finished
+  for run in ("stage1_undisturbed", "stage1"):
+    (tmp_path / run).mkdir()
+    metrics = (out / run / "metrics.jsonl").read_text()
+    (tmp_path / run / "metrics.jsonl").write_text(metrics)
+  note = {"killed_after_step": 70, "saved_step": 0}
+  (tmp_path / "killed.json").write_text(json.dumps(note))
+  assert not report_demo.resumed_bit_exact(tmp_path)
+  note["saved_step"] = 40
+  (tmp_path / "killed.json").write_text(json.dumps(note))
+  assert report_demo.resumed_bit_exact(tmp_path)

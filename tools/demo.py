@@ -24,26 +24,41 @@ import subprocess
 import sys
 import time
 
+from yue_jax.checkpoint import find_checkpoint
 from yue_jax.metrics import read_metrics
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WINDOW = 25  # frames, as in experiments/demo_stage2.py
 REPLAYED = 120  # steps of the run that is never killed
+KILLED = range(60, 90)  # steps at which the other one may be
 
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-  """How much of everything; the rest is in the two experiment files."""
+  """How much of everything; the rest is in the two experiment files.
+
+  Attributes:
+    variant: argument of the experiment files.
+    train_songs: to learn from.
+    heldout_songs: to measure losses on.
+    generated_songs: from lyrics of held-out songs.
+    targets: arguments of tools/report_demo.py.
+  """
 
   variant: str
   train_songs: int
   heldout_songs: int
   generated_songs: int
+  targets: tuple[str, ...] = ()
 
 
 SIZES = {
-  "demo": Size("short", 10_000, 256, 64),
-  "long": Size("long", 20_000, 512, 128),
+  "demo": Size(
+    "short", 10_000, 256, 64, ("--max-error-rate=0.3", "--min-closed=0.7")
+  ),
+  "long": Size(
+    "long", 20_000, 512, 128, ("--max-error-rate=0.1", "--min-closed=0.9")
+  ),
 }
 
 
@@ -58,7 +73,7 @@ class Demo:
     if self._done_file.exists():
       self.seconds = json.loads(self._done_file.read_text())
 
-  def run(self) -> dict:
+  def run(self) -> None:
     steps: dict[str, Callable[[], None]] = {
       "world": self.make_world,
       "prepare": self.prepare,
@@ -79,11 +94,8 @@ class Demo:
       step()
       self.seconds[name] = round(time.monotonic() - began, 1)
       self._done_file.write_text(json.dumps(self.seconds, indent=2) + "\n")
-    summary = self.summary()
-    text = json.dumps(summary, indent=2) + "\n"
-    (self.out / "summary.json").write_text(text)
+    self.tool("report_demo", self.out, *self.size.targets)
     self.tool("plot_demo", self.out)
-    return summary
 
   def make_world(self) -> None:
     world = self.fresh("world")
@@ -118,8 +130,9 @@ class Demo:
     """Killed once between two checkpoints, then continued to its end."""
     run_dir = self.out / "stage1"
     command = self.training("stage1", run_dir)
-    if not run_dir.exists():
-      at = random.Random(0).randint(REPLAYED // 2, REPLAYED - 30)
+    if not (self.out / "killed.json").exists():
+      self.fresh("stage1")
+      at = random.choice(KILLED)
       self.kill_at(
         [*command, "--config.train.checkpoint_every=40"], run_dir, at
       )
@@ -138,14 +151,15 @@ class Demo:
       )
 
   def compare_torch(self) -> None:
+    stages = ("stage1", "stage2")
     if importlib.util.find_spec("torch") is None:
       print("PyTorch is not installed: the exported weights are not compared")
-      return
+      stages = ()
     results = {
       stage: json.loads(
         self.tool("compare_torch", self.out / stage, self.out / "hf" / stage)
       )
-      for stage in ("stage1", "stage2")
+      for stage in stages
     }
     path = self.out / "compare_torch.json"
     path.write_text(json.dumps(results, indent=2) + "\n")
@@ -192,34 +206,6 @@ class Demo:
       f"--out={self.out}/scores.json",
     )
 
-  def summary(self) -> dict:
-    songs = self.read("songs/songs.json")
-    compared = self.out / "compare_torch.json"
-    differences = json.loads(compared.read_text()) if compared.exists() else {}
-    return {
-      **self.read("scores.json"),
-      "lyric_error_rate": songs["lyric_error_rate"],
-      "lyric_error_rate_untrained": songs["lyric_error_rate_untrained"],
-      "residual_agreement": songs["residual_agreement"],
-      "logits_max_abs_difference": max(
-        (r["max_abs_difference"] for r in differences.values()), default=None
-      ),
-      "resumed_bit_exact": self.resumed_bit_exact(),
-      "seconds": self.seconds,
-    }
-
-  def resumed_bit_exact(self) -> bool:
-    """Whether the killed run repeated the undisturbed one, bit for bit."""
-    undisturbed, killed = (
-      {
-        r["step"]: (r["loss"], r["grad_norm"])
-        for r in read_metrics(self.out / run / "metrics.jsonl")
-        if r["kind"] == "train" and r["step"] <= REPLAYED
-      }
-      for run in ("stage1_undisturbed", "stage1")
-    )
-    return undisturbed == killed and max(killed) == REPLAYED
-
   def training(self, stage: str, run_dir: pathlib.Path) -> list[str]:
     return [
       sys.executable,
@@ -248,16 +234,21 @@ class Demo:
     return done.stdout
 
   def kill_at(self, command: list[str], run_dir: pathlib.Path, step: int):
+    """Ends a run by SIGKILL after `step` and notes where it stood."""
     _show(command)
     process = subprocess.Popen(command, cwd=ROOT, env=_environment())
-    while process.poll() is None:
-      records = read_metrics(run_dir / "metrics.jsonl")
-      if records and records[-1]["step"] >= step:
-        process.send_signal(signal.SIGKILL)
-        print(f"SIGKILL after step {records[-1]['step']}", flush=True)
+    reached = 0
+    while reached < step and process.poll() is None:
       time.sleep(0.01)
-    if process.returncode != -signal.SIGKILL:
+      records = read_metrics(run_dir / "metrics.jsonl")
+      reached = records[-1]["step"] if records else 0
+    process.kill()
+    if process.wait() != -signal.SIGKILL:
       sys.exit(f"demo: training ended by itself with {process.returncode}")
+    saved = int(find_checkpoint(run_dir).name)
+    note = {"killed_after_step": reached, "saved_step": saved}
+    print(f"SIGKILL: {note}", flush=True)
+    (self.out / "killed.json").write_text(json.dumps(note) + "\n")
 
   def fresh(self, name: str) -> pathlib.Path:
     """The path of an output that a broken-off step may have left behind."""
@@ -265,37 +256,6 @@ class Demo:
     shutil.rmtree(path, ignore_errors=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
-
-  def read(self, name: str) -> dict:
-    return json.loads((self.out / name).read_text())
-
-
-def table(summary: dict) -> list[str]:
-  """The end of the demo, for reading."""
-  from score_world import lines  # beside this file
-
-  difference = summary["logits_max_abs_difference"]
-  compared = f"{difference:.1e}" if difference else "not compared (not here)"
-  return [
-    "nats per token on held-out songs, and how much of the gap between",
-    "baseline and floor is closed:",
-    "",
-    "stage 1",
-    *lines(summary["stage1"]),
-    "",
-    "stage 2",
-    *lines(summary["stage2"]),
-    "",
-    f"lyric error rate, unseen lyrics    {summary['lyric_error_rate']:.3f}"
-    f" (untrained {summary['lyric_error_rate_untrained']:.3f})",
-    f"residual codes as the world's      {summary['residual_agreement']:.3f}",
-    f"largest logit difference, PyTorch  {compared}",
-    "killed and continued bit for bit   "
-    + ("yes" if summary["resumed_bit_exact"] else "NO"),
-    "seconds  "
-    + ", ".join(f"{k} {v:.0f}" for k, v in summary["seconds"].items()),
-    f"in all   {sum(summary['seconds'].values()) / 60:.1f} minutes",
-  ]
 
 
 def _show(command: list[str]) -> None:
@@ -323,9 +283,7 @@ def main() -> None:
     help="such as --config.train.last_step=150, after --",
   )
   args = parser.parse_args()
-  demo = Demo(args.out.absolute(), SIZES[args.size], args.overrides)
-  print("\n" + "\n".join(table(demo.run())))
-  print(f"\npicture: {args.out}/demo.png")
+  Demo(args.out.absolute(), SIZES[args.size], args.overrides).run()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ its own part and never the whole.
 
 from collections.abc import Mapping
 import dataclasses
+import math
 import typing
 from typing import Any
 
@@ -35,8 +36,9 @@ class ModelConfig:
     norm_eps: added to the mean square in RMSNorm.
     init_std: standard deviation of all initial weights.
     dtype: of activations; parameters are float32.
-    remat: what the backward pass may keep of a block: "none" recomputes
-      nothing, "dots" all but projections, "full" everything.
+    remat: what the backward pass computes again instead of keeping it:
+      "none" nothing, "dots" all but the results of matrix products with
+      weights, "full" every block from its input.
   """
 
   vocab_size: int
@@ -187,8 +189,10 @@ class LossConfig:
         raise ValueError(
           f"loss.weights has unknown stream {name!r}; known: {sorted(known)}"
         )
-      if weight < 0:
-        raise ValueError(f"loss.weights.{name}={weight} is negative")
+      if not 0 <= weight < math.inf:
+        raise ValueError(
+          f"loss.weights.{name}={weight}, expected a finite number from 0 on"
+        )
     if not any(self.weights.values()):
       raise ValueError("loss.weights trains no stream at all")
 
@@ -244,6 +248,9 @@ class RunConfig:
   initial_weights: str = ""
 
   def __post_init__(self):
+    names = [block.name for block in self.vocab.codec_blocks]
+    if "xcodec" not in names:
+      raise ValueError(f"vocab has codec blocks {names}, but no 'xcodec'")
     if self.model.vocab_size < self.vocab.size:
       raise ValueError(
         f"model.vocab_size={self.model.vocab_size} has no room for the"
@@ -278,6 +285,8 @@ def to_json(cfg: RunConfig) -> dict[str, Any]:
 
 def read(kind: Any, value: Any, path: str) -> Any:
   """Reads `value` as `kind`; `path` names it in errors."""
+  if kind is Vocab or typing.get_origin(kind) is dict:
+    _expect_table(value, path)
   if kind is Vocab:
     return Vocab.from_json(_plain(value))
   if dataclasses.is_dataclass(kind):
@@ -298,8 +307,7 @@ def read(kind: Any, value: Any, path: str) -> Any:
 
 
 def _read_dataclass(kind: type, value: Any, path: str) -> Any:
-  if not isinstance(value, Mapping) and not hasattr(value, "items"):
-    raise TypeError(f"config.{path} must be a table, got {value!r}")
+  _expect_table(value, path)
   fields = {f.name: f for f in dataclasses.fields(kind)}
   hints = typing.get_type_hints(kind)
   prefix = f"{path}." if path else ""
@@ -320,8 +328,13 @@ def _read_dataclass(kind: type, value: Any, path: str) -> Any:
   return kind(**{k: read(hints[k], v, prefix + k) for k, v in given.items()})
 
 
+def _expect_table(value: Any, path: str) -> None:
+  if not hasattr(value, "items"):  # a ConfigDict is no Mapping
+    raise TypeError(f"config.{path} must be a table, got {value!r}")
+
+
 def _plain(value: Any) -> Any:
-  if isinstance(value, Mapping) or hasattr(value, "items"):
+  if hasattr(value, "items"):
     return {k: _plain(v) for k, v in value.items()}
   if isinstance(value, list | tuple):
     return [_plain(v) for v in value]
@@ -330,13 +343,13 @@ def _plain(value: Any) -> Any:
 
 def _positive(cfg: Any, names: str) -> None:
   for name in names.split():
-    if getattr(cfg, name) <= 0:
+    if not 0 < getattr(cfg, name) < math.inf:
       raise ValueError(f"{name}={getattr(cfg, name)} must be positive")
 
 
 def _not_negative(cfg: Any, names: str) -> None:
   for name in names.split():
-    if getattr(cfg, name) < 0:
+    if not 0 <= getattr(cfg, name) < math.inf:
       raise ValueError(f"{name}={getattr(cfg, name)} must not be negative")
 
 
