@@ -13,11 +13,17 @@ import safetensors.numpy
 
 from tests import tiny
 from yue_jax import presets
-from yue_jax.checkpoint import Weights, load_weights, save_weights
+from yue_jax.checkpoint import (
+  DataDescription,
+  Weights,
+  load_weights,
+  save_weights,
+)
 from yue_jax.config import MeshConfig
 from yue_jax.exchange import folder, shards, table
 from yue_jax.model import Decoder
 from yue_jax.sharding import SPECS
+from yue_jax.tokenizer import train_tokenizer
 from yue_jax.vocab import RELEASED, Vocab
 
 LAYER_BYTES = 4 * 32 * 64  # one MLP matrix of the tiny model
@@ -155,6 +161,35 @@ def test_tools_lead_from_checkpoint_to_folder_to_checkpoint(
   back = load_weights(tmp_path / "again", mesh)
   assert_same_params(back.params, weights.params)
   assert back.vocab == weights.vocab
+
+
+def test_what_the_data_were_is_kept(weights, tmp_path):
+  data = DataDescription(fingerprint="d", tokenizer="t", window=25)
+  known = dataclasses.replace(weights, data=data)
+  assert folder.import_folder(export(tmp_path / "known", known)).data == data
+  out = export(tmp_path / "unknown", weights)
+  assert folder.import_folder(out).data is None
+
+
+@pytest.mark.parametrize("data", [{"window": 25}, [], 25])
+def test_a_broken_description_of_the_data_is_named(exported, data):
+  path = exported / "vocabulary.json"
+  content = json.loads(path.read_text()) | {"data": data}
+  path.write_text(json.dumps(content))
+  with pytest.raises(ValueError, match=r"vocabulary.json: .*data"):
+    folder.import_folder(exported)
+
+
+def test_only_the_tokenizer_of_training_is_exported(weights, tmp_path):
+  tokenizer = train_tokenizer(["la la"], tmp_path / "t.model", size=280)
+  data = DataDescription("d", tokenizer.fingerprint(), window=25)
+  same = dataclasses.replace(weights, data=data)
+  other = dataclasses.replace(data, tokenizer="another")
+  differs = dataclasses.replace(weights, data=other)
+  export(tmp_path / "same", same, tokenizer_model=tokenizer.path)
+  with pytest.raises(ValueError, match="trained with tokenizer another"):
+    export(tmp_path / "out", differs, tokenizer_model=tokenizer.path)
+  assert not (tmp_path / "out").exists()
 
 
 def test_tools_say_in_one_line_what_is_wrong(tmp_path):

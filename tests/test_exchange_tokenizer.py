@@ -91,6 +91,12 @@ def test_model_without_an_equal_json_is_refused(small, change, message):
     tokenizer.convert(proto.SerializeToString(), "x.model")
 
 
+@pytest.mark.parametrize("content", [b"[verse]\nla\n", b""])
+def test_a_file_that_is_no_model_is_refused(content):
+  with pytest.raises(ValueError, match="is no SentencePiece model"):
+    tokenizer.convert(content, "x.model")
+
+
 def test_files_are_written(small, tmp_path):
   tokenizer.write(small.path, tmp_path, 256)
   written = tmp_path / "tokenizer.model"

@@ -62,7 +62,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     help="most GiB of tensors in one file (default: %(default)s)",
   )
   parser.add_argument(
-    "--tokenizer", type=pathlib.Path, help="SentencePiece .model to include"
+    "--tokenizer",
+    type=pathlib.Path,
+    help="SentencePiece .model to include, that of training",
   )
   return parser.parse_args(argv)
 

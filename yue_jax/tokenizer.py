@@ -39,6 +39,17 @@ class Tokenizer:
     """Twelve hex digits that differ whenever the file does."""
     return hashlib.sha256(self._model).hexdigest()[:12]
 
+  def check_fingerprint(self, expected: str, *, of: str) -> None:
+    """ValueError unless this is the tokenizer that `of` was trained with.
+
+    Another one of the same size would give ids that mean other text.
+    """
+    if self.fingerprint() != expected:
+      raise ValueError(
+        f"{of} was trained with tokenizer {expected}, but {self.path} is"
+        f" {self.fingerprint()}; use the file that prepared its data"
+      )
+
   def __getstate__(self):
     return self.path, self._model
 

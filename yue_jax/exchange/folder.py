@@ -6,23 +6,27 @@ renamed at the end; when anything fails, nothing is left behind.
 
 from collections.abc import Iterator
 import contextlib
+import dataclasses
 import math
 import os
 import pathlib
 import shutil
+from typing import Any
 import uuid
 
 from flax import traverse_util
 import numpy as np
 
-from yue_jax.checkpoint import Weights
-from yue_jax.config import ModelConfig
+from yue_jax.checkpoint import DataDescription, Weights
+from yue_jax.config import ModelConfig, read
 from yue_jax.exchange import config, shards, table, tokenizer
 from yue_jax.exchange.card import model_card
 from yue_jax.progress import track
+from yue_jax.tokenizer import Tokenizer
 from yue_jax.vocab import RELEASED, Vocab
 
 VOCABULARY = "vocabulary.json"
+_DATA = "data"  # its key for what the training data were
 
 
 def export_folder(
@@ -43,8 +47,8 @@ def export_folder(
     tokenizer_model: SentencePiece file to include, if any.
 
   Raises:
-    ValueError: the format cannot hold the parameters, or one of them is not
-      finite in `dtype`.
+    ValueError: the format cannot hold the parameters, one of them is not
+      finite in `dtype`, or the tokenizer is not the one of training.
     FileExistsError: `out` exists.
     OSError: there is too little room.
   """
@@ -52,6 +56,10 @@ def export_folder(
   if dtype not in shards.DTYPES:
     raise ValueError(f"dtype {dtype!r}, expected one of {[*shards.DTYPES]}")
   leaves = table.checked_leaves(weights.params, cfg)
+  if tokenizer_model is not None and weights.data is not None:
+    Tokenizer(tokenizer_model).check_fingerprint(
+      weights.data.tokenizer, of="the model"
+    )
   tensors = {tensor.name: tensor for tensor in table.tensors(cfg)}
   with _whole_or_absent(out) as folder:
     _check_room(folder, tensors.values(), dtype)
@@ -59,7 +67,7 @@ def export_folder(
     config.write_json(
       folder / "generation_config.json", config.generation_config(weights.vocab)
     )
-    config.write_json(folder / VOCABULARY, weights.vocab.to_json())
+    config.write_json(folder / VOCABULARY, _vocabulary(weights))
     if tokenizer_model is not None:
       source = pathlib.Path(tokenizer_model)
       tokenizer.write(source, folder, cfg.max_positions)
@@ -82,8 +90,9 @@ def export_folder(
 def import_folder(folder: str | os.PathLike[str]) -> Weights:
   """Reads a folder of a LlamaForCausalLM; parameters become float32.
 
-  The vocabulary is that of the folder's vocabulary.json; without one, the
-  released vocabulary is assumed where the size is a released one.
+  The vocabulary, and what the training data were, are those of the folder's
+  vocabulary.json; without one, the released vocabulary is assumed where the
+  size is a released one, and the data are not known.
 
   Raises:
     ValueError: config or tensors are not those of our decoder.
@@ -91,7 +100,7 @@ def import_folder(folder: str | os.PathLike[str]) -> Weights:
   """
   folder = pathlib.Path(folder)
   cfg = config.from_hf(config.read_json(folder / "config.json"))
-  vocab = read_vocab(folder, cfg)
+  vocab, data = read_vocab(folder, cfg), _read_data(folder)
   files = shards.Shards(folder)
   tensors = list(table.tensors(cfg))
   _check_tensors(files, tensors)
@@ -107,7 +116,25 @@ def import_folder(folder: str | os.PathLike[str]) -> Weights:
     into = into if tensor.layer is None else into[tensor.layer]
     into[...] = table.to_ours(tensor.row, array, cfg)
   params = traverse_util.unflatten_dict(leaves, sep="/")
-  return Weights(cfg, vocab, 0, params)
+  return Weights(cfg, vocab, 0, params, data)
+
+
+def _vocabulary(weights: Weights) -> dict[str, Any]:
+  """Contents of vocabulary.json: Vocab.to_json, and what the data were."""
+  data = weights.data
+  known = {} if data is None else {_DATA: dataclasses.asdict(data)}
+  return weights.vocab.to_json() | known
+
+
+def _read_data(folder: pathlib.Path) -> DataDescription | None:
+  path = folder / VOCABULARY
+  content = config.read_json(path) if path.is_file() else {}
+  if _DATA not in content:
+    return None
+  try:
+    return read(DataDescription, content[_DATA], _DATA)
+  except (TypeError, ValueError) as error:
+    raise ValueError(f"{path}: {error}") from error
 
 
 def _their_tensor(
@@ -147,9 +174,11 @@ def read_vocab(folder: pathlib.Path, cfg: ModelConfig) -> Vocab:
       f"{path}: needed, since vocab_size={cfg.vocab_size} is not one of the"
       f" released {released}; write it with Vocab.to_json"
     )
-  vocab = (
-    Vocab.from_json(config.read_json(path)) if path.is_file() else RELEASED
-  )
+  vocab = RELEASED
+  if path.is_file():
+    fields = config.read_json(path)
+    fields.pop(_DATA, None)
+    vocab = Vocab.from_json(fields)
   if vocab.size > cfg.vocab_size:
     raise ValueError(
       f"{path} has {vocab.size} ids, but the model {cfg.vocab_size} rows"

@@ -12,6 +12,7 @@ import json
 import pathlib
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2
 
 _SPACE = "▁"  # how SentencePiece writes a space
@@ -23,7 +24,7 @@ def write(source: pathlib.Path, folder: pathlib.Path, context: int) -> None:
   """Puts tokenizer.model, tokenizer.json and tokenizer_config.json there.
 
   Raises:
-    ValueError: the model is not a BPE without normalisation.
+    ValueError: the file is no model, or not a BPE without normalisation.
   """
   model = source.read_bytes()
   described = {
@@ -41,7 +42,7 @@ def write(source: pathlib.Path, folder: pathlib.Path, context: int) -> None:
 
 def convert(model: bytes, name: str) -> dict[str, Any]:
   """Contents of tokenizer.json for a serialised SentencePiece model."""
-  proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+  proto = _parse(model, name)
   _check(proto, name)
   spaces = [{"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}]
   strip = []
@@ -79,6 +80,19 @@ def convert(model: bytes, name: str) -> dict[str, Any]:
       "merges": _merges(proto),
     },
   }
+
+
+def _parse(model: bytes, name: str):
+  try:
+    proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+  except DecodeError:
+    proto = None
+  if proto is None or not proto.pieces:
+    raise ValueError(
+      f"{name} is no SentencePiece model; give the .model file that the"
+      " training data were prepared with"
+    )
+  return proto
 
 
 def _check(proto, name: str) -> None:
