@@ -1,12 +1,14 @@
-"""Draws what a demo has learned: python tools/plot_demo.py runs/demo.
+"""Draws what a demo has learned.
 
-Writes demo.png into that directory: held-out losses of both stages against
+  python tools/plot_demo.py runs/demo
+
+writes demo.png into that directory: held-out losses of both stages against
 their floors, and one generated song as a piano roll with its words.
 """
 
+import argparse
 import json
 import pathlib
-import sys
 
 import matplotlib
 
@@ -19,9 +21,11 @@ from yue_jax.world import corpus, manifest
 
 
 def main() -> None:
-  if len(sys.argv) != 2:
-    sys.exit(__doc__)
-  out = pathlib.Path(sys.argv[1])
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("out", type=pathlib.Path, help="directory of a demo")
+  out = parser.parse_args().out
   summary = json.loads((out / "summary.json").read_text())
   figure = plt.figure(figsize=(12, 9), layout="constrained")
   grid = figure.add_gridspec(3, 2, height_ratios=(4, 4, 2))
