@@ -9,7 +9,7 @@ import pytest
 
 from tests import tiny
 from tools import generate
-from yue_jax.checkpoint import Weights, save_weights
+from yue_jax.checkpoint import DataDescription, Weights, save_weights
 from yue_jax.config import MeshConfig
 from yue_jax.tokenizer import train_tokenizer
 from yue_jax.train.state import init_params
@@ -42,6 +42,11 @@ def made(tmp_path_factory):
     weights = Weights(cfg, vocab, 7, params)
     save_weights(root / "stage1", weights)
     save_weights(root / "stage2", weights)
+    data = DataDescription("d", tokenizer.fingerprint(), window=6)
+    known = dataclasses.replace(weights, data=data)
+    save_weights(root / "window6", known)
+    data = dataclasses.replace(data, tokenizer="another")
+    save_weights(root / "foreign", dataclasses.replace(weights, data=data))
     codes = dataclasses.replace(vocab.codec_blocks[0], size=7)
     other = dataclasses.replace(vocab, codec_blocks=(codes,))
     save_weights(root / "other", dataclasses.replace(weights, vocab=other))
@@ -63,7 +68,7 @@ def run(made, out, **changes):
     "max-frames": 5,
     **changes,
   }
-  argv = [f"--{name}={value}" for name, value in options.items()]
+  argv = [f"--{k}={v}" for k, v in options.items() if v is not None]
   generate.main(argv)
   tracks = [np.load(out / f"{name}.npy") for name in ("vtrack", "itrack")]
   return tracks, json.loads((out / "song.json").read_text())
@@ -86,6 +91,67 @@ def test_files_and_settings(made, tmp_path):
   assert described["settings"]["seed"] == 3
   assert described["settings"]["top_p"] == 0.93
   assert described["steps"] == {"stage1": 7, "stage2": 7}
+
+
+def test_window_and_longest_section_are_what_the_models_allow(made, tmp_path):
+  """Three sections and the prompt must fit the 512 positions of stage 1."""
+  _, described = run(
+    made,
+    tmp_path / "song",
+    stage2=made / "window6",
+    window=None,
+    **{"max-frames": None, "temperature": 0},
+  )
+  assert described["settings"]["window"] == 6
+  fitted = described["settings"]["max_frames"]
+  assert 5 < fitted < 512 // 6
+  with pytest.raises(SystemExit, match=f"lower max_frames to {fitted}"):
+    run(made, tmp_path / "long", **{"max-frames": fitted + 1})
+
+
+def test_stage_1_is_on_disk_before_stage_2_begins(made, tmp_path, monkeypatch):
+  whole, _ = run(made, tmp_path / "whole")
+
+  def fail(*_):
+    raise ValueError("stage 2 failed")
+
+  monkeypatch.setattr(generate, "complete", fail)
+  with pytest.raises(SystemExit, match="stage 2 failed"):
+    run(made, tmp_path / "half")
+  for name, codes in zip(("vtrack0", "itrack0"), whole, strict=True):
+    first = np.load(tmp_path / "half" / f"{name}.npy")
+    np.testing.assert_array_equal(first, codes[0])
+  assert not (tmp_path / "half" / "song.json").exists()
+
+
+def test_labels_alone_are_an_instrumental_song(made, tmp_path, capsys):
+  (tmp_path / "labels.txt").write_text("[intro]\n\n[outro]\n")
+  _, described = run(made, tmp_path / "song", lyrics=tmp_path / "labels.txt")
+  assert len(described["sections"]) == 2
+  assert "instrumental" in capsys.readouterr().out
+  run(made, tmp_path / "sung")
+  assert "instrumental" not in capsys.readouterr().out
+
+
+def save_npz(path):
+  np.savez(path, codes=np.zeros((8, 9), np.uint16))
+
+
+@pytest.mark.parametrize(
+  ("write", "message"),
+  [
+    (lambda path: path.touch(), "no .npy array"),
+    (lambda path: path.write_text("codes"), "no .npy array"),
+    (lambda path: save_npz(path.open("wb")), "no .npy array"),
+    (lambda path: np.save(path, np.uint16(3)), r"shape \(\)"),
+    (lambda path: np.save(path, np.array([{}])), "no .npy array"),
+  ],
+)
+def test_a_clip_that_is_no_codes_is_named(made, tmp_path, write, message):
+  clip = tmp_path / "clip.npy"
+  write(clip)
+  with pytest.raises(SystemExit, match=f"clip.npy.* {message}"):
+    run(made, tmp_path / "song", **{"reference-vocal": clip})
 
 
 def test_the_seed_decides(made, tmp_path):
@@ -131,6 +197,8 @@ def test_a_reference_changes_the_song(made, tmp_path):
   [
     ({"stage2": "other"}, "has vocabulary"),
     ({"stage1": "nowhere"}, "nowhere"),
+    ({"stage1": "foreign"}, "foreign was trained with tokenizer another"),
+    ({"stage2": "foreign"}, "foreign was trained with tokenizer another"),
     ({"tokenizer": "lyrics.txt"}, "no SentencePiece model"),
     ({"lyrics": "nowhere.txt"}, "nowhere.txt"),
     ({"lyrics": "tags.txt"}, "before any section"),

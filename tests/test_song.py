@@ -19,7 +19,7 @@ from yue_jax.encoding import (
 )
 from yue_jax.model import Decoder
 from yue_jax.references import Reference
-from yue_jax.sampling import prompts, song
+from yue_jax.sampling import decode, prompts, song
 from yue_jax.sampling.logits import GREEDY, Sampling
 from yue_jax.sampling.prompts import Prompt
 from yue_jax.sampling.queues import SAMPLE
@@ -225,6 +225,33 @@ def test_the_rest_is_taken_from_a_whole_window(decoder):
   assert (start[:, 3:] != end[:, :7]).any()  # their overlap tells them apart
 
 
+def test_few_windows_at_a_time_give_the_same(decoder, monkeypatch):
+  """Seven windows, three at most at a time: 3 + 3 + 1, of one shape."""
+  tracks, sizes = tracks_of(25, 20, 13), []
+
+  def counted(decoder, rows, *args, **options):
+    sizes.append(len(rows))
+    return decode.decode(decoder, rows, *args, **options)
+
+  monkeypatch.setattr(song, "decode", counted)
+  wild = Sampling(temperature=2.0, top_k=0)
+  results = [
+    song.generate_codebooks(
+      decoder,
+      tracks,
+      vocab=VOCAB,
+      window=10,
+      seeds=[(0, n) for n in range(3)],
+      sampling=wild,
+      windows_at_once=at_once,
+    )
+    for at_once in (64, 3)
+  ]
+  assert sizes == [7, 3, 3, 3]
+  for one, other in zip(*results, strict=True):
+    np.testing.assert_array_equal(one, other)
+
+
 def test_a_short_track_is_a_window_of_its_repeated_last_frame(decoder):
   (track,) = tracks_of(4)
   padded = np.concatenate([track, [track[-1]] * 6])
@@ -253,9 +280,21 @@ def test_residuals_are_the_likeliest_given_all_before(decoder):
 
 
 def test_a_song_that_could_outgrow_the_context_is_refused(decoder):
-  generous = dataclasses.replace(SETTINGS, max_frames=80)
-  with pytest.raises(ValueError, match="max_positions=160"):
-    generate(decoder, [prompt(1)], generous)
+  """Two sections: 14 ids are given, and 2 x (2 x 36 + 1) may be drawn."""
+  for frames, remedy in ((36, None), (37, "lower max_frames to 36$")):
+    settings = dataclasses.replace(SETTINGS, max_frames=frames)
+    if remedy is None:
+      assert len(generate(decoder, [prompt(2)], settings)) == 1
+    else:
+      with pytest.raises(ValueError, match=f"max_positions=160; {remedy}"):
+        generate(decoder, [prompt(2)], settings)
+  with pytest.raises(ValueError, match=r"max_positions=160; .* shorten"):
+    generate(decoder, [prompt(30)])
+
+
+def test_example_of_frames_that_fit():
+  row = song.track_row(prompt(2), VOCAB, phrases=PHRASES, settings=SETTINGS)
+  assert song.frames_that_fit(row, 160) == 36
 
 
 def test_a_track_without_frames_is_refused(decoder):

@@ -11,14 +11,13 @@ import json
 import pathlib
 import sys
 
-from flax import nnx
 import jax
 import numpy as np
 import torch
 import transformers
 
 from yue_jax import checkpoint, config, sharding
-from yue_jax.train.state import decoder_graph
+from yue_jax.sampling.stages import decoder_of
 
 
 def main() -> None:
@@ -49,7 +48,7 @@ def _logits(weights, mesh, ids: np.ndarray) -> np.ndarray:
     np.arange(ids.shape[1], dtype=np.int32), ids.shape
   )
   with jax.set_mesh(mesh):
-    decoder = nnx.merge(decoder_graph(weights.model), weights.params)
+    decoder = decoder_of(weights)
     rows = [
       jax.device_put(x, jax.NamedSharding(mesh, sharding.SPECS.row_bt))
       for x in (ids, np.ones_like(ids), positions)

@@ -6,11 +6,15 @@
 
 writes vtrack.npy and itrack.npy, (8, frames) uint16 codes of the vocal and of
 the backing track, and song.json: where each section lies, and every setting.
-song.json is written last, so a folder that has one is whole.
+song.json is written last, so a folder that has one is whole. What stage 1 gave,
+codebook 0 alone, is in vtrack0.npy and itrack0.npy before stage 2 begins.
 
 The lyrics file has sections, each begun by a line such as [verse] or
-[pre-chorus]. A clip for the song to resemble is given as codes: vocal and
-backing together (the best), or one track.
+[pre-chorus]. A section without words is instrumental; a file of labels alone
+is an instrumental song, and this is printed.
+
+A clip for the song to resemble is given as codes: vocal and backing together
+(the best), or one track.
 """
 
 import argparse
@@ -23,23 +27,22 @@ import sys
 import time
 from typing import Any
 
-from flax import nnx
 import jax
 import numpy as np
 
-from yue_jax.checkpoint import Weights, load_weights
+from yue_jax.checkpoint import Weights
 from yue_jax.config import MeshConfig
 from yue_jax.documents import window_length
 from yue_jax.encoding import Phrases
-from yue_jax.model import Decoder
-from yue_jax.sampling import prompts, song
+from yue_jax.sampling import prompts, song, stages
 from yue_jax.sampling.logits import GREEDY, Sampling
 from yue_jax.sharding import make_mesh
 from yue_jax.tokenizer import Tokenizer
-from yue_jax.train.state import decoder_graph
 from yue_jax.vocab import MAX_CODEBOOKS, Vocab
 
-TRACK_FILES = {"vocal": "vtrack.npy", "backing": "itrack.npy"}
+# Of the vocal and of the backing track.
+TRACK_FILES = ("vtrack.npy", "itrack.npy")
+CODEBOOK_0_FILES = ("vtrack0.npy", "itrack0.npy")
 REFERENCES = ("reference_vocal", "reference_backing", "reference_mixture")
 
 
@@ -64,21 +67,31 @@ def generate(args: argparse.Namespace) -> dict[str, Any]:
   tokenizer = Tokenizer(args.tokenizer)
   lyrics = prompts.split_lyrics(args.lyrics.read_text("utf-8"))
   mesh = mesh_of(args)
-  stages = [load_weights(path, mesh) for path in (args.stage1, args.stage2)]
-  check_together(stages, tokenizer, args)
+  first = stages.load_stage(args.stage1, mesh, stage=1)
+  second = stages.load_stage(args.stage2, mesh, stage=2)
+  window = stages.window_of(second, args.window)
+  check_together(first, second, tokenizer, args)
+  check_window(second, window, args)
   prompt = prompts.encode_prompt(
     read_tags(args),
     lyrics,
     tokenizer=tokenizer,
-    vocab=stages[0].vocab,
-    reference=read_reference(args, stages[0].vocab),
+    vocab=first.vocab,
+    reference=read_reference(args, first.vocab),
   )
+  phrases = Phrases.encode(tokenizer)
+  if args.max_frames is None:
+    settings = shortened(settings, prompt, first, phrases)
+  if prompts.is_instrumental(lyrics):
+    print(f"{args.lyrics} has labels and no words: an instrumental song")
   args.out.mkdir(parents=True, exist_ok=True)
   with jax.set_mesh(mesh):
     start = time.monotonic()
-    sections = sing(stages[0], prompt, tokenizer, args, settings)
+    sections = sing(first, prompt, phrases, settings, args.seed)
+    codebook_0 = [np.concatenate(t) for t in zip(*sections, strict=True)]
+    save_tracks(args.out, CODEBOOK_0_FILES, codebook_0)
     middle = time.monotonic()
-    tracks = complete(stages[1], sections, args)
+    tracks = complete(second, codebook_0, window, args.seed)
     end = time.monotonic()
   description = {
     "frames": tracks[0].shape[1],
@@ -88,56 +101,58 @@ def generate(args: argparse.Namespace) -> dict[str, Any]:
     "settings": {
       name: str(value) if isinstance(value, pathlib.Path) else value
       for name, value in vars(args).items()
-    },
-    "steps": {f"stage{n}": w.step for n, w in enumerate(stages, start=1)},
-    "vocabulary": stages[0].vocab.fingerprint(),
+    }
+    | {"window": window, "max_frames": settings.max_frames},
+    "steps": {"stage1": first.step, "stage2": second.step},
+    "vocabulary": first.vocab.fingerprint(),
     "tokenizer": tokenizer.fingerprint(),
     "versions": {"jax": jax.__version__, "numpy": np.__version__},
   }
-  write(args.out, tracks, description)
+  save_tracks(args.out, TRACK_FILES, tracks)
+  write_description(args.out, description)
   return description
 
 
 def sing(
   weights: Weights,
   prompt: prompts.Prompt,
-  tokenizer: Tokenizer,
-  args: argparse.Namespace,
+  phrases: Phrases,
   settings: song.TrackSettings,
+  seed: int,
 ) -> list[song.SongSection]:
   (sections,) = song.generate_tracks(
-    decoder_of(weights),
+    stages.decoder_of(weights),
     [prompt],
     vocab=weights.vocab,
-    phrases=Phrases.encode(tokenizer),
+    phrases=phrases,
     settings=settings,
-    seeds=[args.seed],
+    seeds=[seed],
   )
   return sections
 
 
 def complete(
-  weights: Weights,
-  sections: Sequence[song.SongSection],
-  args: argparse.Namespace,
+  weights: Weights, codebook_0: Sequence[np.ndarray], window: int, seed: int
 ) -> list[np.ndarray]:
   """All codebooks of the vocal and of the backing track, greedily."""
   return song.generate_codebooks(
-    decoder_of(weights),
-    [np.concatenate(track) for track in zip(*sections, strict=True)],
+    stages.decoder_of(weights),
+    codebook_0,
     vocab=weights.vocab,
-    seeds=[(args.seed, track) for track in range(len(TRACK_FILES))],
-    window=args.window,
+    seeds=[(seed, track) for track in range(len(codebook_0))],
+    window=window,
     codebooks=codebooks_of(weights.vocab),
     sampling=GREEDY,
   )
 
 
 def check_together(
-  stages: Sequence[Weights], tokenizer: Tokenizer, args: argparse.Namespace
+  first: Weights,
+  second: Weights,
+  tokenizer: Tokenizer,
+  args: argparse.Namespace,
 ) -> None:
-  """Refuses what would fail, or give noise, after stage 1 has run."""
-  first, second = stages
+  """Refuses what would give noise: other vocabularies, other text."""
   if first.vocab != second.vocab:
     raise ValueError(
       f"{args.stage1} has vocabulary {first.vocab.fingerprint()},"
@@ -145,11 +160,22 @@ def check_together(
       " vocabulary"
     )
   first.vocab.check_tokenizer(tokenizer.size)
+  for path, weights in ((args.stage1, first), (args.stage2, second)):
+    if weights.data is not None:
+      tokenizer.check_fingerprint(weights.data.tokenizer, of=str(path))
+
+
+def check_window(
+  second: Weights, window: int, args: argparse.Namespace
+) -> None:
+  """Refuses what would fail only after stage 1 has run."""
+  if window < 1:
+    raise ValueError(f"--window {window} has no frames; give at least 1")
   # <EOA>, the last token of a window, is not generated.
-  needed = window_length(args.window, codebooks=codebooks_of(first.vocab)) - 1
+  needed = window_length(window, codebooks=codebooks_of(second.vocab)) - 1
   if needed > second.model.max_positions:
     raise ValueError(
-      f"--window {args.window} needs {needed} tokens, {args.stage2} has"
+      f"--window {window} needs {needed} tokens, {args.stage2} has"
       f" max_positions={second.model.max_positions}; give the window it was"
       " trained on"
     )
@@ -160,15 +186,12 @@ def mesh_of(args: argparse.Namespace) -> jax.sharding.Mesh:
   return make_mesh(cfg, jax.devices()[: args.fsdp * args.tensor])
 
 
-def decoder_of(weights: Weights) -> Decoder:
-  return nnx.merge(decoder_graph(weights.model), weights.params)
-
-
 def codebooks_of(vocab: Vocab) -> int:
   return min(vocab.codebooks(), MAX_CODEBOOKS)
 
 
 def track_settings(args: argparse.Namespace) -> song.TrackSettings:
+  longest = song.TrackSettings.max_frames
   return song.TrackSettings(
     sampling=Sampling(
       temperature=args.temperature,
@@ -177,10 +200,26 @@ def track_settings(args: argparse.Namespace) -> song.TrackSettings:
       repetition_penalty=args.repetition_penalty,
     ),
     min_frames=args.min_frames,
-    max_frames=args.max_frames,
+    max_frames=longest if args.max_frames is None else args.max_frames,
     first_guidance=args.first_guidance,
     later_guidance=args.later_guidance,
   )
+
+
+def shortened(
+  settings: song.TrackSettings,
+  prompt: prompts.Prompt,
+  weights: Weights,
+  phrases: Phrases,
+) -> song.TrackSettings:
+  """With sections so long that all of them fit the context of stage 1."""
+  row = song.track_row(
+    prompt, weights.vocab, phrases=phrases, settings=settings
+  )
+  fits = song.frames_that_fit(row, weights.model.max_positions)
+  # Where not even the shortest fit, stage 1 says so.
+  frames = max(settings.min_frames, min(settings.max_frames, fits))
+  return dataclasses.replace(settings, max_frames=frames)
 
 
 def read_tags(args: argparse.Namespace) -> str:
@@ -211,7 +250,7 @@ def read_reference(args: argparse.Namespace, vocab: Vocab) -> np.ndarray | None:
 
 def read_clip(path: pathlib.Path, args: argparse.Namespace) -> np.ndarray:
   """Frames --reference-start and on of a (codebooks, frames) file."""
-  codes = np.load(path, allow_pickle=False)
+  codes = load_codes(path)
   codes = codes[None] if codes.ndim == 1 else codes
   start, frames = args.reference_start, args.reference_frames
   end = codes.shape[-1] if frames is None else start + frames
@@ -221,6 +260,24 @@ def read_clip(path: pathlib.Path, args: argparse.Namespace) -> np.ndarray:
       f" {start}..{end}; change --reference-start or --reference-frames"
     )
   return codes[..., start:end]
+
+
+def load_codes(path: pathlib.Path) -> np.ndarray:
+  try:
+    codes = np.lib.format.open_memmap(path, mode="r")
+  except OSError:
+    raise  # says which file
+  except Exception as error:  # a broken header can raise nearly anything
+    raise ValueError(
+      f"{path} is no .npy array of codes ({error}); give one that np.save"
+      " wrote, such as a vtrack.npy"
+    ) from error
+  if codes.ndim not in (1, 2):
+    raise ValueError(
+      f"{path} has shape {codes.shape}, expected (codebooks, frames) or"
+      " (frames,)"
+    )
+  return codes
 
 
 def spans(
@@ -234,11 +291,14 @@ def spans(
   ]
 
 
-def write(
-  out: pathlib.Path, tracks: Sequence[np.ndarray], description: dict[str, Any]
+def save_tracks(
+  out: pathlib.Path, names: Sequence[str], tracks: Sequence[np.ndarray]
 ) -> None:
-  for name, codes in zip(TRACK_FILES.values(), tracks, strict=True):
+  for name, codes in zip(names, tracks, strict=True):
     np.save(out / name, codes, allow_pickle=False)
+
+
+def write_description(out: pathlib.Path, description: dict[str, Any]) -> None:
   unfinished = out / "song.json.unfinished"
   unfinished.write_text(json.dumps(description, indent=2) + "\n", "utf-8")
   unfinished.replace(out / "song.json")
@@ -266,15 +326,20 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add(f"--{name.replace('_', '-')}", help=".npy codes of a clip")
   add("--reference-start", int, default=0, help="first frame of the clip")
   add("--reference-frames", int, help="its length (default: to the end)")
-  add("--window", int, default=300, help="frames stage 2 was trained on")
+  add(
+    "--window",
+    int,
+    help="frames stage 2 was trained on (default: what its checkpoint says,"
+    f" or else {stages.RELEASED_WINDOW})",
+  )
   defaults = song.TrackSettings()
-  for name in ("min_frames", "max_frames"):
-    add(
-      f"--{name.replace('_', '-')}",
-      int,
-      default=getattr(defaults, name),
-      help="of a section",
-    )
+  add("--min-frames", int, default=defaults.min_frames, help="of a section")
+  add(
+    "--max-frames",
+    int,
+    help=f"of a section (default: {defaults.max_frames}, or as many as let"
+    " all sections fit the context of stage 1; song.json says how many)",
+  )
   for name in ("first_guidance", "later_guidance"):
     add(
       f"--{name.replace('_', '-')}",

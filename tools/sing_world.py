@@ -11,24 +11,25 @@ training, and how many residual codes agree with the world.
 """
 
 import argparse
+import dataclasses
 import itertools
 import json
 import pathlib
 import sys
 
-from flax import nnx
 import jax
 import numpy as np
 
-from yue_jax import checkpoint, config, sharding
+from yue_jax import config, sharding
 from yue_jax.encoding import Phrases
 from yue_jax.progress import track
 from yue_jax.sampling import song as singing
+from yue_jax.sampling import stages
 from yue_jax.sampling.logits import Sampling
 from yue_jax.sampling.prompts import encode_prompt
 from yue_jax.songs import Rules, read_manifest, song_from_row
 from yue_jax.tokenizer import Tokenizer
-from yue_jax.train.state import decoder_graph, init_params
+from yue_jax.train.state import init_params
 from yue_jax.world import corpus, lyrics, manifest
 
 
@@ -45,25 +46,26 @@ def sing(args: argparse.Namespace) -> dict:
   """Generates, writes and scores the songs; returns songs.json."""
   mesh = sharding.make_mesh(config.MeshConfig(), jax.devices()[:1])
   world = corpus.read_world(args.world / "world.json")
-  stage1 = checkpoint.load_weights(args.stage1, mesh)
-  stage2 = checkpoint.load_weights(args.stage2, mesh)
+  stage1 = stages.load_stage(args.stage1, mesh, stage=1)
+  stage2 = stages.load_stage(args.stage2, mesh, stage=2)
   given = _heldout_songs(world, args, stage1.vocab)
   singer = _Singer(args, stage1.vocab)
   with jax.set_mesh(mesh):
-    sung = singer.sing(_decoder(stage1.model, stage1.params), given)
-    untrained = init_params(stage1.model, seed=args.seed)
-    noise = singer.sing(_decoder(stage1.model, untrained), given)
+    sung = singer.sing(stages.decoder_of(stage1), given)
+    params = init_params(stage1.model, seed=args.seed)
+    untrained = dataclasses.replace(stage1, params=params)
+    noise = singer.sing(stages.decoder_of(untrained), given)
     tracks = [
       np.concatenate([getattr(section, name) for section in sections])
       for sections in sung
       for name in ("vocal", "backing")
     ]
     full = singing.generate_codebooks(
-      _decoder(stage2.model, stage2.params),
+      stages.decoder_of(stage2),
       tracks,
       vocab=stage2.vocab,
       seeds=[[args.seed, number] for number in range(len(tracks))],
-      window=args.window,
+      window=stages.window_of(stage2, args.window),
       codebooks=world.cfg.codebooks,
     )
   true = [_true_words(world, song) for song in given]
@@ -116,10 +118,6 @@ class _Singer:
       settings=self._settings,
       seeds=[self._seed + number for number in range(len(songs))],
     )
-
-
-def _decoder(model, params):
-  return nnx.merge(decoder_graph(model), params)
 
 
 def _heldout_songs(world, args, vocab) -> list:
@@ -185,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
   add("--stage2", type=pathlib.Path, required=True, help="run or checkpoint")
   add("--out", type=pathlib.Path, required=True, help="directory")
   add("--songs", type=int, default=64, help="from the held-out ones [64]")
-  add("--window", type=int, default=25, help="frames of stage 2 [25]")
+  add("--window", type=int, help="frames of stage 2 [as trained]")
   add("--max-frames", type=int, default=40, help="of a section [40]")
   add("--top-p", type=float, default=0.9, help="of stage 1 [0.9]")
   add("--seed", type=int, default=0, help="of the draws [0]")

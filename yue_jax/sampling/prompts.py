@@ -100,6 +100,11 @@ def split_lyrics(text: str) -> tuple[str, ...]:
   return tuple(f"[{label}]\n{words}\n\n" for label, words in joined)
 
 
+def is_instrumental(sections: Sequence[str]) -> bool:
+  """Whether texts of `split_lyrics` hold labels and no words."""
+  return not any(text.partition("]")[2].strip() for text in sections)
+
+
 def single_reference(codes: np.ndarray, vocab: Vocab) -> np.ndarray:
   """Ids of a clip of one track: (codebooks, frames) -> (frames,)."""
   _check_clip(codes)

@@ -7,7 +7,8 @@ codebooks differ in their queues alone:
   a song     head <SOA> <xcodec> SAMPLE(0) text <SOA> <xcodec> SAMPLE(0) ...
   a window   <SOA> <stage_1> ... <stage_2> c SAMPLE(0) c SAMPLE(0) c ...
 
-Plain numpy; nothing here knows the model.
+Made in numpy; jax only learns that `Queue` and `RuleTable` are trees of arrays,
+so that they can be handed to a compiled function. Nothing knows the model.
 """
 
 from collections.abc import Sequence

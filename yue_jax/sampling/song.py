@@ -72,7 +72,8 @@ def generate_tracks(
     seeds: one for each song.
 
   Raises:
-    ValueError: a song could outgrow the model's context.
+    ValueError: a song could outgrow the model's context; names the longest
+      sections that could not.
   """
   rule = Rule(
     cycle=(vocab.codebook(0), vocab.codebook(0)),
@@ -84,6 +85,8 @@ def generate_tracks(
     track_row(prompt, vocab, phrases=phrases, settings=settings)
     for prompt in prompts
   ]
+  for number, row in enumerate(rows):
+    _check_fits(number, row, settings, decoder.cfg.max_positions)
   decoded = decode(
     decoder,
     rows,
@@ -117,6 +120,17 @@ def track_row(
   return join(parts)
 
 
+def frames_that_fit(row: Row, max_positions: int) -> int:
+  """Most frames that every section of a `track_row` may have, or less than 1.
+
+  Example: 14 ids are given and 2 sections drawn, each of two tokens a frame
+  and <EOA>; in 160 positions, 36 frames: 14 + 2 x (2 x 36 + 1) = 160.
+  """
+  sections = int(row.is_sampled.sum())
+  given = len(row.tokens) - sections
+  return (max_positions - given - sections) // (2 * sections)
+
+
 def generate_codebooks(
   decoder: Decoder,
   tracks: Sequence[np.ndarray],
@@ -126,6 +140,7 @@ def generate_codebooks(
   window: int = 300,
   codebooks: int = MAX_CODEBOOKS,
   sampling: Sampling = GREEDY,
+  windows_at_once: int = 64,
 ) -> list[np.ndarray]:
   """All codebooks of tracks of which codebook 0 is known.
 
@@ -139,6 +154,8 @@ def generate_codebooks(
     tracks: (T,) codes each.
     seeds: (tracks, any) non-negative integers; unused when greedy.
     window: frames the model was trained on.
+    windows_at_once: windows in one batch at most; bounds the memory of the
+      cache and (but for rounding) changes nothing else.
 
   Returns:
     (codebooks, T) uint16 codes of each track; row 0 is the track as given.
@@ -156,12 +173,13 @@ def generate_codebooks(
     window_row(tracks[track][start : start + window], vocab, window=window)
     for track, start in places
   ]
-  decoded = decode(
+  decoded = _decode_in_batches(
     decoder,
     rows,
-    [rule],
+    rule,
     sampling=sampling,
     seeds=np.array([(*seeds[track], start) for track, start in places]),
+    at_once=windows_at_once,
   )
   results = [np.zeros((codebooks, len(codes)), np.uint16) for codes in tracks]
   # Backwards: where two windows overlap, the earlier one has the last word.
@@ -195,6 +213,50 @@ def window_row(codes: np.ndarray, vocab: Vocab, *, window: int) -> Row:
   drawn = join([sampled(0)] * window)
   frames = Row(*map(codec.interleave, forced(ids), drawn))
   return join([prefix, frames])
+
+
+def _decode_in_batches(
+  decoder: Decoder,
+  rows: Sequence[Row],
+  rule: Rule,
+  *,
+  sampling: Sampling,
+  seeds: np.ndarray,
+  at_once: int,
+) -> list[Decoded]:
+  """Batches of one size, hence one program; the last repeats its last row."""
+  size = min(at_once, len(rows))
+  decoded = []
+  for start in range(0, len(rows), size):
+    picked = np.arange(start, start + size).clip(max=len(rows) - 1)
+    decoded += decode(
+      decoder,
+      [rows[n] for n in picked],
+      [rule],
+      sampling=sampling,
+      seeds=seeds[picked],
+    )
+  return decoded[: len(rows)]
+
+
+def _check_fits(
+  number: int, row: Row, settings: TrackSettings, max_positions: int
+) -> None:
+  fits = frames_that_fit(row, max_positions)
+  if settings.max_frames <= fits:
+    return
+  sections = int(row.is_sampled.sum())
+  remedy = f"lower max_frames to {fits}"
+  if fits < settings.min_frames:
+    remedy = (
+      f"even min_frames={settings.min_frames} are too many: shorten the lyrics"
+      " or the reference, or use a model of longer context"
+    )
+  raise ValueError(
+    f"song {number} has {sections} sections of up to max_frames="
+    f"{settings.max_frames} and {len(row.tokens) - sections} tokens of text,"
+    f" too much for the model's max_positions={max_positions}; {remedy}"
+  )
 
 
 def _reference(prompt: Prompt, vocab: Vocab, phrases: Phrases) -> list[Row]:

@@ -1,0 +1,53 @@
+"""The checkpoints a song is generated from: stage 1, then stage 2.
+
+A checkpoint that training wrote says what it was trained on: the kind of its
+documents, their tokenizer, the frames of a window. What it says is checked
+here. One that came from elsewhere may say nothing, and is believed.
+"""
+
+import os
+
+from flax import nnx
+import jax
+
+from yue_jax.checkpoint import (
+  Weights,
+  find_checkpoint,
+  load_weights,
+  read_description,
+)
+from yue_jax.model import Decoder
+from yue_jax.train.state import decoder_graph
+
+RELEASED_WINDOW = 300  # frames, six seconds
+
+
+def load_stage(
+  path: str | os.PathLike[str], mesh: jax.sharding.Mesh, *, stage: int
+) -> Weights:
+  """`checkpoint.load_weights`, for a checkpoint of stage 1 or 2.
+
+  Raises:
+    ValueError: it was trained for the other stage, or does not fit the mesh.
+    FileNotFoundError: there is no finished checkpoint.
+  """
+  run = read_description(find_checkpoint(path))
+  kind = run["config"]["data"]["kind"] if "config" in run else None
+  if kind is not None and (kind == "window") != (stage == 2):
+    raise ValueError(
+      f"{path} was trained on documents of kind {kind}, those of stage"
+      f" {3 - stage}; expected a checkpoint of stage {stage}"
+    )
+  return load_weights(path, mesh)
+
+
+def decoder_of(weights: Weights) -> Decoder:
+  """The model with its weights."""
+  return nnx.merge(decoder_graph(weights.model), weights.params)
+
+
+def window_of(weights: Weights, asked: int | None) -> int:
+  """Frames of a window of stage 2: as asked, as trained, or as released."""
+  if asked is not None:
+    return asked
+  return RELEASED_WINDOW if weights.data is None else weights.data.window
