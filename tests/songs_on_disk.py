@@ -75,8 +75,15 @@ def write_songs(root: pathlib.Path, count: int) -> pathlib.Path:
   return write_manifest(root, rows)
 
 
-def prepared(root: pathlib.Path, count: int = 12, **changes) -> pathlib.Path:
+def prepared(
+  root: pathlib.Path, count: int = 12, *, songs_per_shard: int = 512, **changes
+) -> pathlib.Path:
   """A prepared data set of `count` good songs."""
   recipe = small_recipe(small_tokenizer(root / "tokenizer.model"), **changes)
-  prepare(write_songs(root, count), root / "out", recipe=recipe)
+  prepare(
+    write_songs(root, count),
+    root / "out",
+    recipe=recipe,
+    songs_per_shard=songs_per_shard,
+  )
   return root / "out"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.songs_on_disk import prepared
 from yue_jax.data.dataset import expect_vocab, open_dataset
-from yue_jax.data.layout import FORMAT, fingerprint
+from yue_jax.data.layout import FORMAT, REQUIRED, fingerprint
 from yue_jax.vocab import Vocab
 
 
@@ -74,6 +74,65 @@ def test_damaged_index_is_named(directory):
     open_dataset(directory)
   np.savez(path, id=np.zeros(3))
   with pytest.raises(ValueError, match=r"index\.npz is damaged"):
+    open_dataset(directory)
+
+
+@pytest.mark.parametrize("what", ["songs", "windows"])
+def test_part_of_a_shard_is_no_shard(directory, what):
+  path = directory / f"{what}-00000-of-00001.array_record"
+  size = path.stat().st_size
+  path.write_bytes(path.read_bytes()[:-1])
+  expected = rf"{path.name} has {size - 1} bytes, dataset.json says {size}; cop"
+  with pytest.raises(ValueError, match=expected):
+    open_dataset(directory)
+
+
+def test_unreadable_record_is_named(tmp_path):
+  directory = prepared(tmp_path, 5, songs_per_shard=3)
+  path = directory / "songs-00001-of-00002.array_record"
+  song = open_dataset(directory).songs[4]
+  content = path.read_bytes()
+  assert content.count(song) == 1
+  path.write_bytes(content.replace(song, song[:-8] + bytes(8)))
+  songs = open_dataset(directory).songs
+  assert len([songs[number] for number in range(4)]) == 4
+  with pytest.raises(ValueError, match=rf"^record 1 of {path} cannot be read"):
+    songs[4]
+  with pytest.raises(IndexError, match="record 5 of 5"):
+    songs[5]
+
+
+@pytest.mark.parametrize("name", REQUIRED[1:])
+def test_incomplete_description_is_refused(directory, name):
+  path = directory / "dataset.json"
+  info = json.loads(path.read_text())
+  del info[name]
+  path.write_text(json.dumps(info))
+  message = rf"dataset\.json is incomplete, it lacks \['{name}'\]; copy"
+  with pytest.raises(ValueError, match=message):
+    open_dataset(directory)
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"shards": {"songs": []}},
+    {"shards": {"songs": [{"name": "a"}], "windows": []}},
+    {"phrases": {}},
+    {"phrases": []},
+    {"vocab": {}},
+  ],
+)
+def test_damaged_description_is_named(directory, changes):
+  edit_info(directory, **changes)
+  with pytest.raises(ValueError, match=r"dataset\.json is damaged"):
+    open_dataset(directory)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])
+def test_broken_json_is_named(directory, text):
+  (directory / "dataset.json").write_text(text)
+  with pytest.raises(ValueError, match=r"dataset\.json(:| is no JSON)"):
     open_dataset(directory)
 
 

@@ -20,7 +20,7 @@ from yue_jax.data.dataset import open_dataset
 from yue_jax.data.parts import Recipe
 from yue_jax.data.prepare import prepare
 from yue_jax.data.records import decode_song_record, decode_windows_record
-from yue_jax.data.sources import make_source
+from yue_jax.data.sources import KINDS, make_source
 from yue_jax.encoding import encode_song
 from yue_jax.songs import Rules, read_manifest, song_from_row
 from yue_jax.tokenizer import Tokenizer
@@ -156,6 +156,7 @@ def test_counts_are_of_what_was_written(prepared):
   dataset = open_dataset(root / "out")
   frames = sum(song.vocal.shape[1] for song in songs_of(root, recipe))
   assert info["hours"] == pytest.approx(frames / 50 / 3600)
+  assert set(info["tokens"]) == set(KINDS)
   for kind, tokens in info["tokens"].items():
     source = make_source(dataset, kind, seed=0)
     assert tokens == sum(source.lengths(0))
@@ -320,6 +321,8 @@ def test_windows_without_a_song_are_a_data_set(tmp_path, tokenizer):
   )
   dataset = open_dataset(tmp_path / "out")
   assert len(dataset.songs) == 0
+  tokens = dataset.info["tokens"]
+  assert {kind for kind in KINDS if tokens[kind]} == {"window"}
   assert set(dataset.index["run_song"]) == {-1}
 
 

@@ -7,13 +7,14 @@ import pathlib
 from typing import Any
 import zipfile
 
-import grain
 import numpy as np
 
-from yue_jax.data.layout import COLUMNS, FORMAT
-from yue_jax.data.records import Shard
+from yue_jax.data.layout import COLUMNS, FORMAT, REQUIRED
+from yue_jax.data.records import Records, Shard
 from yue_jax.encoding import Phrases
 from yue_jax.vocab import Vocab
+
+_ANEW = "copy the data set again, or prepare the songs anew"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,21 +57,37 @@ def open_dataset(directory: str | pathlib.Path) -> Dataset:
   """
   directory = pathlib.Path(directory)
   info = _read_info(directory)
-  index = _read_index(directory)
-  songs = [Shard(**shard) for shard in info["shards"]["songs"]]
-  windows = [Shard(**shard) for shard in info["shards"]["windows"]]
-  _expect_records(directory, "songs", songs, len(index["id"]))
-  _expect_records(directory, "windows", windows, len(index["run_song"]))
+  dataset = describe(directory, info, _read_index(directory))
+  _expect_records(dataset, "songs", "id")
+  _expect_records(dataset, "windows", "run_song")
+  return dataset
+
+
+def describe(
+  directory: pathlib.Path, info: dict[str, Any], index: dict[str, np.ndarray]
+) -> Dataset:
+  """The data set of a dataset.json and columns that have been read."""
+  try:
+    songs, windows = (
+      [Shard(**shard) for shard in info["shards"][what]]
+      for what in ("songs", "windows")
+    )
+    phrases = {name: tuple(ids) for name, ids in info["phrases"].items()}
+    phrases, vocab = Phrases(**phrases), Vocab.from_json(info["vocab"])
+  except (KeyError, TypeError, AttributeError, ValueError) as error:
+    raise ValueError(
+      f"{directory / 'dataset.json'} is damaged ({error!r}); {_ANEW}"
+    ) from error
   return Dataset(
     directory,
     info,
     index,
-    Vocab.from_json(info["vocab"]),
-    Phrases(**{name: tuple(ids) for name, ids in info["phrases"].items()}),
+    vocab,
+    phrases,
     info["window"],
     info["codebooks"],
-    _open_shards(directory, songs),
-    _open_shards(directory, windows),
+    Records(directory, songs),
+    Records(directory, windows),
   )
 
 
@@ -93,12 +110,20 @@ def _read_info(directory: pathlib.Path) -> dict[str, Any]:
       f"{path} does not exist, so {directory} is no prepared data set; make one"
       " with tools/prepare_songs.py"
     )
-  info = json.loads(path.read_text())
+  try:
+    info = json.loads(path.read_bytes())
+  except ValueError as error:
+    raise ValueError(f"{path} is no JSON ({error}); {_ANEW}") from error
+  if not isinstance(info, dict):
+    raise ValueError(f"{path}: expected an object, got {info!r:.60}; {_ANEW}")
   if info.get("format") != FORMAT:
     raise ValueError(
       f"{path} has format {info.get('format')!r}, this version reads {FORMAT};"
       " prepare the songs anew with tools/prepare_songs.py"
     )
+  missing = [name for name in REQUIRED if name not in info]
+  if missing:
+    raise ValueError(f"{path} is incomplete, it lacks {missing}; {_ANEW}")
   return info
 
 
@@ -110,37 +135,16 @@ def _read_index(directory: pathlib.Path) -> dict[str, np.ndarray]:
     with np.load(path, allow_pickle=False) as index:
       return {name: index[name] for name in COLUMNS}
   except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-    raise ValueError(
-      f"{path} is damaged ({error}); copy the data set again, or prepare the"
-      " songs anew"
-    ) from error
+    raise ValueError(f"{path} is damaged ({error}); {_ANEW}") from error
 
 
-def _expect_records(
-  directory: pathlib.Path, what: str, shards: Sequence[Shard], indexed: int
-) -> None:
-  for shard in shards:
-    if not (directory / shard.name).is_file():
-      raise FileNotFoundError(
-        f"{directory / shard.name} does not exist; copy the data set again"
-      )
-  records = sum(shard.records for shard in shards)
+def _expect_records(dataset: Dataset, what: str, column: str) -> None:
+  records, indexed = len(getattr(dataset, what)), len(dataset.index[column])
   if records != indexed:
     raise ValueError(
-      f"{directory}: its shards of {what} hold {records} records, its index"
-      f" lists {indexed}; they are not of one data set, copy it again"
+      f"{dataset.directory}: its shards of {what} hold {records} records, its"
+      f" index lists {indexed}; they are not of one data set, copy it again"
     )
-
-
-def _open_shards(
-  directory: pathlib.Path, shards: Sequence[Shard]
-) -> Sequence[bytes]:
-  """Records of all shards by number; no file is opened before it is read."""
-  if not shards:
-    return ()
-  return grain.sources.ArrayRecordDataSource(
-    [f"{directory / shard.name}[0:{shard.records}]" for shard in shards]
-  )
 
 
 def _describe(vocab: Vocab) -> str:

@@ -16,7 +16,7 @@ import hashlib
 import json
 from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 SONG_COLUMNS = ("id", "frames", "fps", "head", "section_count")
 SECTION_COLUMNS = (
   "section_text",  # ids
@@ -27,6 +27,19 @@ SECTION_COLUMNS = (
 )
 NO_SONG = -1
 RUN_COLUMNS = ("run_song", "run_track", "run_windows")
+# of dataset.json: what is read again; the rest is for people
+REQUIRED = (
+  "format",
+  "left_out",
+  "vocab",
+  "tokenizer_fingerprint",
+  "phrases",
+  "window",
+  "codebooks",
+  "rules",
+  "shards",
+  "fingerprint",
+)
 COLUMNS = SONG_COLUMNS + SECTION_COLUMNS + RUN_COLUMNS
 
 

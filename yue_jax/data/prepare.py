@@ -24,10 +24,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from yue_jax.data.dataset import Dataset, describe
 from yue_jax.data.layout import COLUMNS, FORMAT, NO_SONG, fingerprint
 from yue_jax.data.parts import Part, PartTask, Recipe, write_part
 from yue_jax.data.records import TRACKS, Shard
-from yue_jax.documents import cot_length, plain_length, window_length
+from yue_jax.data.sources import KINDS, make_source
 from yue_jax.encoding import Phrases
 from yue_jax.progress import Progress
 from yue_jax.songs import read_manifest
@@ -150,6 +151,7 @@ def _finish(
     "windows": _name_shards(directory, "windows", [p.windows for p in parts]),
   }
   info = _info(recipe, parts, index, rejected, shards)
+  info["tokens"] = _tokens(describe(directory, info, index))
   (directory / "dataset.json").write_text(json.dumps(info, indent=2) + "\n")
   return info
 
@@ -202,7 +204,6 @@ def _info(
     "left_out": left_out,
     "hours": float(np.sum(index["frames"] / index["fps"])) / 3600,
     "windows": _windows_by_track(index),
-    "tokens": _tokens(recipe, phrases, index),
     "vocab": recipe.vocab.to_json(),
     "vocab_fingerprint": recipe.vocab.fingerprint(),
     "tokenizer_fingerprint": recipe.tokenizer.fingerprint(),
@@ -224,20 +225,11 @@ def _windows_by_track(index: dict[str, np.ndarray]) -> dict[str, int]:
   return {t: int(n) for t, n in zip(TRACKS, windows, strict=True)}
 
 
-def _tokens(
-  recipe: Recipe, phrases: Phrases, index: dict[str, np.ndarray]
-) -> dict[str, int]:
-  """Tokens in all documents of a kind whose lengths never change."""
-  offsets = np.concatenate([[0], np.cumsum(index["section_count"])])
-  frames = index["section_end"] - index["section_start"]
-  heads, texts = index["head"], index["section_text"]
-  plain = plain_length(index["section_plain_text"], frames, offsets)
-  cot = cot_length(heads, texts, frames, offsets, phrases=phrases)
-  window = window_length(recipe.window, codebooks=recipe.codebooks)
+def _tokens(dataset: Dataset) -> dict[str, int]:
+  """Tokens in all documents by kind; with clips as in epoch 0 of seed 0."""
   return {
-    "plain": int(plain.sum()),
-    "cot": int(cot.sum()),
-    "window": int(index["run_windows"].sum()) * window,
+    kind: int(make_source(dataset, kind, seed=0).lengths(0).sum())
+    for kind in KINDS
   }
 
 

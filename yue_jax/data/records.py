@@ -14,12 +14,15 @@ All little endian, without compression: codes hardly shrink, and records are
 read at random. A record is whole or refused, never half understood.
 """
 
+import bisect
+from collections.abc import Sequence
 import dataclasses
 import hashlib
+import itertools
 import pathlib
 from typing import Self
 
-from array_record.python import array_record_module
+from array_record.python import array_record_data_source, array_record_module
 import numpy as np
 
 from yue_jax.encoding import EncodedSection, EncodedSong
@@ -91,10 +94,16 @@ def decode_windows_record(record: bytes) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-  """One file of records; `sha256` is of the records, not of the file."""
+  """One file of records.
+
+  Attributes:
+    bytes: size of the file, by which a part of it is told from the whole.
+    sha256: of the records, not of the file.
+  """
 
   name: str
   records: int
+  bytes: int
   sha256: str
 
 
@@ -114,7 +123,8 @@ class ShardWriter:
 
   def close(self) -> Shard:
     self._writer.close()
-    return Shard(self.path.name, self.records, self._hash.hexdigest())
+    size = self.path.stat().st_size
+    return Shard(self.path.name, self.records, size, self._hash.hexdigest())
 
   def __enter__(self) -> Self:
     return self
@@ -122,6 +132,50 @@ class ShardWriter:
   def __exit__(self, *_) -> None:
     if self._writer.is_open():
       self._writer.close()
+
+
+class Records(Sequence[bytes]):
+  """The records of several shards, by number.
+
+  Raises FileNotFoundError or ValueError when a shard is missing or has not
+  its size; no file is opened before a record of it is read.
+  """
+
+  def __init__(self, directory: pathlib.Path, shards: Sequence[Shard]):
+    for shard in shards:
+      _expect_whole(directory / shard.name, shard.bytes)
+    self._paths = [directory / shard.name for shard in shards]
+    self._ends = list(itertools.accumulate(s.records for s in shards))
+    self._source = shards and array_record_data_source.ArrayRecordDataSource(
+      [f"{directory / shard.name}[0:{shard.records}]" for shard in shards]
+    )
+
+  def __len__(self) -> int:
+    return self._ends[-1] if self._ends else 0
+
+  def __getitem__(self, number: int) -> bytes:
+    if not 0 <= number < len(self):
+      raise IndexError(f"record {number} of {len(self)}")
+    try:
+      return self._source[number]
+    except Exception as error:  # the reader has no class of its own for them
+      shard = bisect.bisect_right(self._ends, number)
+      first = self._ends[shard - 1] if shard else 0
+      raise ValueError(
+        f"record {number - first} of {self._paths[shard]} cannot be read:"
+        f" {error}; copy the data set again, or prepare the songs anew"
+      ) from error
+
+
+def _expect_whole(path: pathlib.Path, size: int) -> None:
+  if not path.is_file():
+    raise FileNotFoundError(f"{path} does not exist; copy the data set again")
+  found = path.stat().st_size
+  if found != size:
+    raise ValueError(
+      f"{path} has {found} bytes, dataset.json says {size}; copy the data set"
+      " again, or prepare the songs anew"
+    )
 
 
 def _header(record: bytes, magic: int, size: int, what: str) -> list[int]:
