@@ -312,6 +312,18 @@ def test_tracks_of_rejected_rows_give_windows(tmp_path, tokenizer):
   assert by_song.tolist() == [rejected, 3 * whole[2] + 1, 3 * whole[3]]
 
 
+def test_songs_of_one_id_are_one_song(tmp_path, tokenizer):
+  """Also when different processes prepare them."""
+  rows = [write_song(tmp_path, f"s{i}", seed=i) for i in range(5)]
+  rows[3]["id"] = rows[4]["id"] = "s0"
+  manifest = write_manifest(tmp_path, rows)
+  out, recipe = tmp_path / "out", small_recipe(tokenizer)
+  info = prepare(manifest, out, recipe=recipe, songs_per_shard=2)
+  assert info["rows"] == 5
+  assert info["rejected"] == {"duplicate_id": 2}
+  assert open_dataset(out).index["id"].tolist() == [b"s0", b"s1", b"s2"]
+
+
 def test_windows_without_a_song_are_a_data_set(tmp_path, tokenizer):
   row = write_song(tmp_path, "s", seed=1, splitted_lyrics={})
   prepare(

@@ -265,6 +265,18 @@ def test_manifest_lines_are_numbered_and_bad_ones_marked(row, tmp_path):
     assert found[number].reason == "bad_json"
 
 
+def test_an_id_is_used_once(tmp_path):
+  ids = ["5", "a", 5, None, "a", None]
+  path = tmp_path / "songs.jsonl"
+  path.write_text("".join(json.dumps({"id": id}) + "\n" for id in ids))
+  found = [row for _, row in read_manifest(path)]
+  assert [found[n] for n in (0, 1, 3, 5)] == [
+    {"id": ids[n]} for n in (0, 1, 3, 5)
+  ]
+  assert found[2].reason == found[4].reason == "duplicate_id"
+  assert str(found[2]) == "the id '5' is that of line 1 already"
+
+
 def test_a_missing_manifest_is_an_error(tmp_path):
   with pytest.raises(FileNotFoundError):
     list(read_manifest(tmp_path / "missing.jsonl"))

@@ -13,7 +13,7 @@ large as the tokenizer, then one codec block of --codebooks times --codes.
 """
 
 import argparse
-from collections.abc import Callable, Container
+from collections.abc import Callable
 import pathlib
 import sys
 from typing import Any
@@ -85,7 +85,9 @@ def build(args: argparse.Namespace) -> tuple[dict[str, np.ndarray], list[str]]:
   for number, row in songs.read_manifest(args.manifest):
     id = None
     try:
-      id = new_id(row, built)
+      if isinstance(row, songs.SongError):
+        raise row
+      id = songs.song_id(row)
       built[id] = DROPPED
       built[id] = builder(row, kept)
       kept += 1
@@ -95,15 +97,6 @@ def build(args: argparse.Namespace) -> tuple[dict[str, np.ndarray], list[str]]:
   ids = {f"ids_{id}": document.ids for id, document in built.items()}
   streams = {f"streams_{id}": doc.streams for id, doc in built.items()}
   return ids | streams, lines
-
-
-def new_id(row: Row | songs.SongError, used: Container[str]) -> str:
-  if isinstance(row, songs.SongError):
-    raise row
-  id = songs.song_id(row)
-  if id in used:
-    raise songs.SongError("duplicate_id", f"the id {id!r} was used before")
-  return id
 
 
 def make_builder(args: argparse.Namespace) -> Builder:

@@ -12,6 +12,8 @@ import numpy as np
 
 from yue_jax.vocab import Vocab
 
+FRAME_RATE = 50  # frames a second
+
 
 def check_codes(codes: np.ndarray, vocab: Vocab) -> None:
   """Raises ValueError unless `codes` are (codebooks, frames) valid codes."""

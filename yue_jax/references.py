@@ -16,7 +16,8 @@ from typing import Protocol
 
 import numpy as np
 
-FRAME_RATE = 50  # frames a second
+from yue_jax.codec import FRAME_RATE
+
 MODES = ("dual", "mixture", "vocal", "backing")
 MODE_TRACKS = {
   "dual": ("vocal", "backing"),

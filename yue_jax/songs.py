@@ -83,12 +83,14 @@ def read_manifest(
 ) -> Iterator[tuple[int, dict[str, Any] | SongError]]:
   """Yields (line number from 1, row), or a SongError in place of the row.
 
-  Blank lines are no rows.
+  Blank lines are no rows. A row whose id an earlier row has is an error,
+  whether or not the earlier one can be used.
   """
+  first_lines: dict[str, int] = {}
   with open(path, "rb") as file:
     for number, line in enumerate(file, start=1):
       if line.strip():
-        yield number, _parse(line)
+        yield number, _expect_new(_parse(line), number, first_lines)
 
 
 def song_from_row(
@@ -198,6 +200,21 @@ def _parse(line: bytes) -> dict[str, Any] | SongError:
     return SongError("bad_json", f"not a line of JSON: {error}")
   if not isinstance(row, dict):
     return SongError("bad_json", f"expected an object, got {row!r:.60}")
+  return row
+
+
+def _expect_new(
+  row: dict[str, Any] | SongError, line: int, first_lines: dict[str, int]
+) -> dict[str, Any] | SongError:
+  """The row; or an error, if its id is among those of earlier lines."""
+  try:
+    id = song_id({} if isinstance(row, SongError) else row)
+  except SongError:
+    return row  # what is wrong with its id is for its reader to say
+  first = first_lines.setdefault(id, line)
+  if first != line:
+    message = f"the id {id!r} is that of line {first} already"
+    return SongError("duplicate_id", message)
   return row
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Any, Self
 
-FRAMES_PER_SECOND = 50
 MAX_CODES = 2**15  # in int16, the released type of code files
 VOCAL_CODES_PER_SYLLABLE = 2  # its onset, and all frames after it
 

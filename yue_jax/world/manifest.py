@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from yue_jax.codec import FRAME_RATE
 from yue_jax.encoding import INSTRUCTION
 from yue_jax.songs import TRACK_KEYS, Song
-from yue_jax.world.config import FRAMES_PER_SECOND
 from yue_jax.world.generator import World, WorldSong
 
 PHRASES = (
@@ -53,11 +53,11 @@ def manifest_row(world: World, song: WorldSong, name: str) -> dict[str, Any]:
   return {
     "id": name,
     **{key: track_path(name, track) for track, key in TRACK_KEYS.items()},
-    "audio_length_in_sec": song.frames / FRAMES_PER_SECOND,
+    "audio_length_in_sec": song.frames / FRAME_RATE,
     "msa": [
       {
-        "start": start / FRAMES_PER_SECOND,
-        "end": end / FRAMES_PER_SECOND,
+        "start": start / FRAME_RATE,
+        "end": end / FRAME_RATE,
         "label": world.cfg.labels[label],
       }
       for (start, end), label in zip(spans, song.labels, strict=True)
@@ -66,8 +66,8 @@ def manifest_row(world: World, song: WorldSong, name: str) -> dict[str, Any]:
     "splitted_lyrics": {
       "segmented_lyrics": [
         {
-          "offset": start / FRAMES_PER_SECOND,
-          "duration": (end - start) / FRAMES_PER_SECOND,
+          "offset": start / FRAME_RATE,
+          "duration": (end - start) / FRAME_RATE,
           "codec_frame_start": start,
           "codec_frame_end": end,
           "line_content": section_text(world, label, words),
