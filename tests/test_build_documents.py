@@ -124,6 +124,8 @@ def test_songs_without_a_window_are_listed(tool, manifest, tokenizer, capsys):
     (["songs.jsonl", "--tokenizer=songs.jsonl"], "no SentencePiece model"),
     (["songs.jsonl", "--out=nowhere/a.npz"], "no folder nowhere"),
     (["songs.jsonl", "--codes=16"], "add --small-vocab"),
+    (["songs.jsonl", "--codes=0"], "add --small-vocab"),
+    (["songs.jsonl", "--small-vocab", "--codes=0"], "--codes=0, expected 1"),
     (["songs.jsonl"], r"has \d+ pieces, the vocabulary expects 32000"),
     (
       ["songs.jsonl", "--small-vocab", "--codebooks=3", "--window=0"],

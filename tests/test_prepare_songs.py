@@ -76,6 +76,8 @@ def test_rejected_songs_are_counted(tool, arguments, tmp_path, capsys):
     ("--workers", "0", "workers=0, expected 1 or more"),
     ("--codes", "3", "none of the 4 rows"),
     ("--codebooks", "3", "none of the 4 rows"),
+    ("--codes", "0", "--codes=0, expected 1 or more"),
+    ("--codebooks", "0", "--codebooks=0, expected 1 or more"),
   ],
 )
 def test_one_clear_error(tool, arguments, flag, value, message):

@@ -21,24 +21,23 @@ from typing import Any
 import numpy as np
 
 from yue_jax import documents, encoding, references, songs
+from yue_jax.data.flags import add_vocabulary_flags, vocabulary
+from yue_jax.data.sources import REFERENCE_MODES
 from yue_jax.documents import Document
 from yue_jax.tokenizer import Tokenizer
-from yue_jax.vocab import MAX_CODEBOOKS, RELEASED, Stream, Vocab
+from yue_jax.vocab import MAX_CODEBOOKS, Stream, Vocab
 
 Row = dict[str, Any]
 Builder = Callable[[Row, int], Document]  # (row, number among those kept)
 
-REFERENCE_MODES = {
-  "icl_dual": "dual",
-  "icl_mixture": "mixture",
-  "icl_vocal": "vocal",
-  "icl_inst": "backing",
-}
 WINDOWS = {
   "stage2": documents.windows,
   "stage2_teacher_forcing": documents.windows_teacher_forcing,
 }
-KINDS = ("plain", "cot", *REFERENCE_MODES, *WINDOWS)
+ICL = {  # of one mode; the data set's kind of all modes is no single document
+  kind: modes[0] for kind, modes in REFERENCE_MODES.items() if len(modes) == 1
+}
+KINDS = ("plain", "cot", *ICL, *WINDOWS)
 DROPPED = Document(np.zeros(0, np.int32), np.zeros(0, np.uint8))
 
 
@@ -70,9 +69,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     default=1.0,
     help="shorter sections are dropped",
   )
-  add("--small-vocab", action="store_true", help="see above")
-  add("--codes", type=int, help="in a codebook of a small vocabulary [1024]")
-  add("--codebooks", type=int, help="of a small vocabulary [8]")
+  add_vocabulary_flags(parser)
   return parser.parse_args(argv)
 
 
@@ -101,23 +98,11 @@ def build(args: argparse.Namespace) -> tuple[dict[str, np.ndarray], list[str]]:
 
 def make_builder(args: argparse.Namespace) -> Builder:
   tokenizer = Tokenizer(args.tokenizer)
-  vocab = make_vocab(args, tokenizer)
+  vocab = vocabulary(args, tokenizer)
   vocab.check_tokenizer(tokenizer.size)
   if args.kind in WINDOWS:
     return window_builder(args, vocab)
   return song_builder(args, vocab, tokenizer)
-
-
-def make_vocab(args: argparse.Namespace, tokenizer: Tokenizer) -> Vocab:
-  if args.small_vocab:
-    return Vocab.small(
-      tokenizer.size, codes=args.codes or 1024, codebooks=args.codebooks or 8
-    )
-  if args.codes or args.codebooks:
-    raise ValueError(
-      "--codes and --codebooks describe a small vocabulary; add --small-vocab"
-    )
-  return RELEASED
 
 
 def window_builder(args: argparse.Namespace, vocab: Vocab) -> Builder:
@@ -161,7 +146,7 @@ def song_builder(
       args.seed,
       0,
       song=number,
-      mode=REFERENCE_MODES[args.kind],
+      mode=ICL[args.kind],
       sections=song.sections,
       tracks=song.tracks,
     )

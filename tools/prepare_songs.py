@@ -16,11 +16,11 @@ import os
 import pathlib
 import sys
 
+from yue_jax.data.flags import add_vocabulary_flags, vocabulary
 from yue_jax.data.parts import Recipe
 from yue_jax.data.prepare import prepare
 from yue_jax.songs import Rules
 from yue_jax.tokenizer import Tokenizer
-from yue_jax.vocab import RELEASED, Vocab
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -43,7 +43,7 @@ def _prepare(args: argparse.Namespace) -> dict:
   tokenizer = Tokenizer(args.tokenizer)
   recipe = Recipe(
     tokenizer=tokenizer,
-    vocab=_vocab(args, tokenizer),
+    vocab=vocabulary(args, tokenizer),
     rules=Rules(min_section_seconds=args.min_section_seconds),
     window=args.window,
     windows_per_record=args.windows_per_record,
@@ -55,18 +55,6 @@ def _prepare(args: argparse.Namespace) -> dict:
     workers=args.workers,
     songs_per_shard=args.songs_per_shard,
   )
-
-
-def _vocab(args: argparse.Namespace, tokenizer: Tokenizer) -> Vocab:
-  if args.small_vocab:
-    return Vocab.small(
-      tokenizer.size, codes=args.codes or 1024, codebooks=args.codebooks or 8
-    )
-  if args.codes or args.codebooks:
-    raise ValueError(
-      "--codes and --codebooks describe a small vocabulary; add --small-vocab"
-    )
-  return RELEASED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,9 +80,7 @@ def _parser() -> argparse.ArgumentParser:
   )
   add("--workers", type=int, default=os.cpu_count(), help="processes")
   add("--songs-per-shard", type=int, default=512, help="rows in one file")
-  add("--small-vocab", action="store_true", help="see above")
-  add("--codes", type=int, help="in a codebook of a small vocabulary [1024]")
-  add("--codebooks", type=int, help="of a small vocabulary [8]")
+  add_vocabulary_flags(parser)
   return parser
 
 
