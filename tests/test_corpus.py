@@ -155,7 +155,7 @@ def test_parameters_are_flags(tmp_path):
 
 
 def test_existing_output_and_bad_parameters_are_errors(made, tmp_path):
-  with pytest.raises(SystemExit, match="exists; choose another directory"):
+  with pytest.raises(SystemExit, match="exists already; remove it, or"):
     make(made, *FLAGS)
   with pytest.raises(SystemExit, match="words=300 exceeds the 256 spellings"):
     make(tmp_path / "b", *FLAGS, "--words", 300)

@@ -273,7 +273,7 @@ def test_overflow_is_refused_and_leaves_nothing(weights, tmp_path):
 
 def test_existing_folder_is_not_touched(weights, tmp_path):
   (tmp_path / "out").mkdir()
-  with pytest.raises(FileExistsError, match="choose another name"):
+  with pytest.raises(FileExistsError, match="choose another directory"):
     export(tmp_path / "out", weights)
   assert list((tmp_path / "out").iterdir()) == []
 

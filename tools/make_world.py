@@ -14,10 +14,10 @@ import collections
 import dataclasses
 import itertools
 import pathlib
-import shutil
 import sys
 
 from yue_jax.progress import track
+from yue_jax.whole_directory import whole_directory
 from yue_jax.world import corpus
 from yue_jax.world.config import WorldConfig
 from yue_jax.world.generator import World
@@ -33,20 +33,10 @@ def main() -> None:
 
 def _make(args: argparse.Namespace) -> None:
   world = World(_config(args))
-  out = args.out
-  if out.exists():
-    raise FileExistsError(
-      f"{out} exists; choose another directory or remove it"
-    )
-  # a half-written corpus must never be mistaken for a whole one
-  partial = out.with_name(out.name + ".partial")
-  if partial.exists():
-    shutil.rmtree(partial)
-  partial.mkdir(parents=True)
-  corpus.write_world(world, partial / "world.json")
-  corpus.write_tokenizer(world, partial / "tokenizer.model")
-  _write_splits(world, partial, args)
-  partial.rename(out)
+  with whole_directory(args.out) as directory:
+    corpus.write_world(world, directory / "world.json")
+    corpus.write_tokenizer(world, directory / "tokenizer.model")
+    _write_splits(world, directory, args)
 
 
 def _write_splits(

@@ -12,14 +12,12 @@ songs written + rows rejected, always. Windows come from the tracks of both.
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 import concurrent.futures
-import contextlib
 import dataclasses
 import itertools
 import json
 import multiprocessing
 import os
 import pathlib
-import shutil
 from typing import Any, TypeVar
 
 import numpy as np
@@ -32,6 +30,7 @@ from yue_jax.data.sources import KINDS, make_source
 from yue_jax.encoding import Phrases
 from yue_jax.progress import Progress
 from yue_jax.songs import read_manifest
+from yue_jax.whole_directory import whole_directory
 
 _Task, _Result = TypeVar("_Task"), TypeVar("_Result")
 
@@ -62,7 +61,7 @@ def prepare(
   manifest, out = pathlib.Path(manifest), pathlib.Path(out)
   _expect_positive(workers=workers, songs_per_shard=songs_per_shard)
   rows = _count_rows(manifest)
-  with _complete_directory(out) as directory:
+  with whole_directory(out) as directory:
     tasks = _tasks(manifest, directory, recipe, songs_per_shard)
     parts, rejected = [], 0
     with Progress(rows, "songs", "preparing") as progress:
@@ -78,28 +77,6 @@ def _count_rows(manifest: pathlib.Path) -> int:
     raise FileNotFoundError(f"no manifest {manifest}")
   with open(manifest, "rb") as file:
     return sum(1 for line in file if line.strip())
-
-
-@contextlib.contextmanager
-def _complete_directory(out: pathlib.Path) -> Iterator[pathlib.Path]:
-  """A directory that gets the name `out` when the block has succeeded.
-
-  An interrupted run leaves nothing called `out`; what it wrote has a hidden
-  name of its own that no later run takes for a data set.
-  """
-  if out.exists():
-    raise FileExistsError(
-      f"{out} exists already; remove it, or choose another directory"
-    )
-  partial = out.parent / f".{out.name}.partial-{os.urandom(4).hex()}"
-  out.parent.mkdir(parents=True, exist_ok=True)
-  partial.mkdir()
-  try:
-    yield partial
-    partial.rename(out)
-  except BaseException:
-    shutil.rmtree(partial)
-    raise
 
 
 def _tasks(

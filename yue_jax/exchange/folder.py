@@ -4,15 +4,12 @@ Everything is written to a hidden folder beside the destination, synced, and
 renamed at the end; when anything fails, nothing is left behind.
 """
 
-from collections.abc import Iterator
-import contextlib
 import dataclasses
 import math
 import os
 import pathlib
 import shutil
 from typing import Any
-import uuid
 
 from flax import traverse_util
 import numpy as np
@@ -24,6 +21,7 @@ from yue_jax.exchange.card import model_card
 from yue_jax.progress import track
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.vocab import RELEASED, Vocab
+from yue_jax.whole_directory import whole_directory
 
 VOCABULARY = "vocabulary.json"
 _DATA = "data"  # its key for what the training data were
@@ -61,7 +59,7 @@ def export_folder(
       weights.data.tokenizer, of="the model"
     )
   tensors = {tensor.name: tensor for tensor in table.tensors(cfg)}
-  with _whole_or_absent(out) as folder:
+  with whole_directory(out) as folder:
     _check_room(folder, tensors.values(), dtype)
     config.write_json(folder / "config.json", config.to_hf(cfg, dtype))
     config.write_json(
@@ -85,6 +83,7 @@ def export_folder(
       dtype=dtype,
       shard_bytes=shard_bytes,
     )
+    _sync(folder)
 
 
 def import_folder(folder: str | os.PathLike[str]) -> Weights:
@@ -184,22 +183,6 @@ def read_vocab(folder: pathlib.Path, cfg: ModelConfig) -> Vocab:
       f"{path} has {vocab.size} ids, but the model {cfg.vocab_size} rows"
     )
   return vocab
-
-
-@contextlib.contextmanager
-def _whole_or_absent(out: pathlib.Path) -> Iterator[pathlib.Path]:
-  """A folder to fill, which becomes `out` if nothing goes wrong."""
-  if out.exists():
-    raise FileExistsError(f"{out} exists; remove it or choose another name")
-  hidden = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.partial")
-  hidden.mkdir(parents=True)
-  try:
-    yield hidden
-    _sync(hidden)
-    hidden.rename(out)
-  except BaseException:
-    shutil.rmtree(hidden)
-    raise
 
 
 def _sync(folder: pathlib.Path) -> None:
