@@ -28,7 +28,6 @@ from yue_jax.checkpoint import find_checkpoint
 from yue_jax.metrics import read_metrics
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-WINDOW = 25  # frames, as in experiments/demo_stage2.py
 REPLAYED = 120  # steps of the run that is never killed
 KILLED = range(60, 90)  # steps at which the other one may be
 
@@ -116,7 +115,7 @@ class Demo:
         f"--out={self.out}/data/{split}",
         "--small-vocab",
         "--codes=160",
-        f"--window={WINDOW}",
+        "--window=25",  # frames; one window fills a sample of demo_stage2.py
         "--windows-per-record=1",
         "--min-section-seconds=0.1",
       )
@@ -172,7 +171,6 @@ class Demo:
       f"--stage2={self.out}/stage2",
       f"--out={self.fresh('songs')}",
       f"--songs={self.size.generated_songs}",
-      f"--window={WINDOW}",
     )
 
   def generate(self) -> None:
@@ -188,7 +186,6 @@ class Demo:
       f"--lyrics={lyrics}",
       f"--tags={song['tags']}",
       f"--out={self.fresh('song')}",
-      f"--window={WINDOW}",
       "--min-frames=1",
       "--max-frames=40",
       "--first-guidance=1",  # its unconditional branch was not trained here
