@@ -2,7 +2,7 @@
 
 Every turn:
   1. take the batch of this step: a function of (data set, seed, step);
-  2. dispatch the step: the device works while the host goes on;
+  2. dispatch the step: an accelerator works while the host goes on;
   3. write the metrics of the step before, which is ready by now;
   4. evaluate, if due;
   5. save, if due, after the metrics up to this step are on disk, so that a
@@ -67,6 +67,7 @@ class Run:
       self._state, self._first_step = _start(
         cfg, self._mesh, self._checkpointer
       )
+      jax.block_until_ready(self._state)
       self._train_step = make_train_step(
         cfg.model, cfg.loss, make_optimizer(cfg.optimizer)
       )
@@ -83,6 +84,9 @@ class Run:
       (run_dir / "config.json").write_text(text + "\n")
     self._writer = metrics.MetricWriter(run_dir, resumed_at=self._first_step)
     self._rate = learning_rate(cfg.optimizer)
+    # CPU devices share one pool of threads: a device that runs ahead into the
+    # collectives of the next step can keep another from ending this one.
+    self._in_turn = self._mesh.devices.flat[0].platform == "cpu"
     self._meter = _Meter(cfg, self._mesh.size)
 
   def train(self) -> TrainState:
@@ -117,6 +121,8 @@ class Run:
     ) as progress:
       for step, batch in enumerate(batches, start=first_step + 1):
         state, result = self._train_step(state, batch)
+        if self._in_turn:
+          jax.block_until_ready(state)
         if pending is not None:
           self._log(*pending)
         pending = (step, result)
