@@ -15,6 +15,9 @@ os.environ["XLA_FLAGS"] = (
   + " --xla_force_host_platform_device_count=8"
   + " --xla_backend_optimization_level=0"
 )
+# A fake device that waits for others in a collective holds a thread of the
+# pool that they need; a pool as small as the machine could stand still.
+os.environ["PJRT_NPROC"] = "32"
 # In the environment, so that processes started by tests have them too.
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "jax")

@@ -261,9 +261,17 @@ def _show(command: list[str]) -> None:
 
 
 def _environment() -> dict[str, str]:
-  """Two devices made of this machine's cores."""
-  flags = "--xla_force_host_platform_device_count=2"
-  return {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+  """Two devices made of this machine's cores.
+
+  A device that waits for the other in a collective holds a thread of the pool
+  that both share: the pool is larger than the machine, so that none is stuck.
+  """
+  return {
+    **os.environ,
+    "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+    "PJRT_NPROC": "16",
+  }
 
 
 def main() -> None:
