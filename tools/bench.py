@@ -25,7 +25,7 @@ import tempfile
 import time
 
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
-os.environ["PJRT_NPROC"] = "16"  # see tools/demo.py
+os.environ["PJRT_NPROC"] = "8"  # see tools/demo.py
 
 import jax
 

@@ -270,7 +270,7 @@ def _environment() -> dict[str, str]:
     **os.environ,
     "JAX_PLATFORMS": "cpu",
     "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-    "PJRT_NPROC": "16",
+    "PJRT_NPROC": "8",
   }
 
 
