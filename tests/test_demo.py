@@ -10,6 +10,7 @@ from tests.conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "tools"))
 import demo
+import report_demo
 
 STEPS = 130
 
