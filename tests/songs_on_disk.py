@@ -1,5 +1,6 @@
 """Small manifests with codes and a tokenizer, to prepare data sets from."""
 
+from collections.abc import Iterable
 import json
 import pathlib
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from yue_jax.data.parts import Recipe
 from yue_jax.data.prepare import prepare
-from yue_jax.songs import Rules
+from yue_jax.songs import TRACK_KEYS, Rules
 from yue_jax.tokenizer import Tokenizer, train_tokenizer
 from yue_jax.vocab import Vocab
 
@@ -15,6 +16,7 @@ WORDS = ("mo", "ra", "li", "sen", "du", "ka")
 CODES = 16
 WINDOW = 10
 RULES = Rules(min_section_seconds=0.1)
+SUFFIXES = {"mixture": "mix", "vocal": "voc", "backing": "ins"}
 
 
 def small_tokenizer(path: pathlib.Path) -> Tokenizer:
@@ -23,14 +25,40 @@ def small_tokenizer(path: pathlib.Path) -> Tokenizer:
   return train_tokenizer([" ".join(WORDS)] * 9, path, size=300, symbols=symbols)
 
 
-def small_recipe(tokenizer: Tokenizer, **changes) -> Recipe:
-  vocab = Vocab.small(tokenizer.size, codes=CODES, codebooks=8)
+def small_recipe(
+  tokenizer: Tokenizer, *, codes: int = CODES, **changes
+) -> Recipe:
+  vocab = Vocab.small(tokenizer.size, codes=codes, codebooks=8)
   fields = {"window": WINDOW, "windows_per_record": 2} | changes
   return Recipe(tokenizer=tokenizer, vocab=vocab, rules=RULES, **fields)
 
 
+def write_tracks(
+  root: pathlib.Path,
+  name: str,
+  frames: int,
+  rng: np.random.Generator,
+  *,
+  tracks: Iterable[str] = SUFFIXES,
+  codes: int = CODES,
+) -> dict[str, str]:
+  """Writes random codes of the tracks; returns the fields that name them."""
+  fields = {}
+  for track in tracks:
+    file = f"{name}.{SUFFIXES[track]}.npy"
+    np.save(root / file, rng.integers(0, codes, (8, frames)).astype(np.int16))
+    fields[TRACK_KEYS[track]] = file
+  return fields
+
+
 def write_song(
-  root: pathlib.Path, name: str, *, seed: int, longer: int = 1, **changes
+  root: pathlib.Path,
+  name: str,
+  *,
+  seed: int,
+  longer: int = 1,
+  codes: int = CODES,
+  **changes,
 ) -> dict:
   """Writes random codes of a song; returns its row, with `changes`.
 
@@ -39,10 +67,7 @@ def write_song(
   rng = np.random.default_rng(seed)
   lengths = rng.integers(8, 25, rng.integers(1, 4)) * longer
   ends = np.cumsum(lengths)
-  tracks = {"codec": "mix", "vocals_codec": "voc", "instrumental_codec": "ins"}
-  for short in tracks.values():
-    codes = rng.integers(0, CODES, (8, ends[-1])).astype(np.int16)
-    np.save(root / f"{name}.{short}.npy", codes)
+  tracks = write_tracks(root, name, int(ends[-1]), rng, codes=codes)
   sections = [
     {
       "codec_frame_start": int(end - length),
@@ -54,11 +79,55 @@ def write_song(
   ]
   return {
     "id": name,
-    **{key: f"{name}.{short}.npy" for key, short in tracks.items()},
+    **tracks,
     "audio_length_in_sec": ends[-1] / 50,
     "genres": str(rng.choice(WORDS)),
     "splitted_lyrics": {"segmented_lyrics": sections},
   } | changes
+
+
+def write_track_row(
+  root: pathlib.Path,
+  name: str,
+  *,
+  seed: int,
+  tracks: Iterable[str] = SUFFIXES,
+  codes: int = CODES,
+  **changes,
+) -> dict:
+  """Writes random codes of music; returns its row, with `changes`.
+
+  It has 20 to 80 frames and one to three tags.
+  """
+  rng = np.random.default_rng(seed)
+  frames = int(rng.integers(20, 81))
+  return {
+    "id": name,
+    **write_tracks(root, name, frames, rng, tracks=tracks, codes=codes),
+    "audio_length_in_sec": frames / 50,
+    "genres": " ".join(rng.choice(WORDS, rng.integers(1, 4))),
+  } | changes
+
+
+def write_speech_row(
+  root: pathlib.Path, name: str, *, seed: int, codes: int = CODES, **changes
+) -> dict:
+  """Likewise speech of 20 to 80 frames and one to four words."""
+  rng = np.random.default_rng(seed)
+  frames = int(rng.integers(20, 81))
+  return {
+    "id": name,
+    **write_tracks(root, name, frames, rng, tracks=["mixture"], codes=codes),
+    "audio_length_in_sec": frames / 50,
+    "transcript": " ".join(rng.choice(WORDS, rng.integers(1, 5))),
+  } | changes
+
+
+WRITERS = {
+  "songs": write_song,
+  "music": write_track_row,
+  "speech": write_speech_row,
+}
 
 
 def write_manifest(root: pathlib.Path, rows: list) -> pathlib.Path:
@@ -69,19 +138,33 @@ def write_manifest(root: pathlib.Path, rows: list) -> pathlib.Path:
   return path
 
 
-def write_songs(root: pathlib.Path, count: int) -> pathlib.Path:
-  """A manifest of `count` good songs of different lengths."""
-  rows = [write_song(root, f"s{i}", seed=i) for i in range(count)]
+def write_songs(
+  root: pathlib.Path, count: int, content: str = "songs", **options
+) -> pathlib.Path:
+  """A manifest of `count` good rows of different lengths."""
+  write = WRITERS[content]
+  rows = [write(root, f"s{i}", seed=i, **options) for i in range(count)]
   return write_manifest(root, rows)
 
 
 def prepared(
-  root: pathlib.Path, count: int = 12, *, songs_per_shard: int = 512, **changes
+  root: pathlib.Path,
+  count: int = 12,
+  *,
+  content: str = "songs",
+  songs_per_shard: int = 512,
+  **changes,
 ) -> pathlib.Path:
-  """A prepared data set of `count` good songs."""
-  recipe = small_recipe(small_tokenizer(root / "tokenizer.model"), **changes)
+  """A prepared data set of `count` good rows; `changes` are of the recipe.
+
+  With codes=64 or so, tracks have enough distinct codes to be told apart.
+  """
+  recipe = small_recipe(
+    small_tokenizer(root / "tokenizer.model"), content=content, **changes
+  )
+  options = {"codes": changes["codes"]} if "codes" in changes else {}
   prepare(
-    write_songs(root, count),
+    write_songs(root, count, content, **options),
     root / "out",
     recipe=recipe,
     songs_per_shard=songs_per_shard,

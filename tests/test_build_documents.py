@@ -97,7 +97,7 @@ def test_good_songs_are_kept_and_bad_rows_listed(
   for dropped in (
     "line 2, song b: missing_file",
     "line 3, song None: bad_field",
-    "line 4, song None: duplicate_id",
+    "line 4, song a: duplicate_id",
     "line 6, song None: bad_json",
     "2 documents, 4 rows dropped",
   ):

@@ -11,6 +11,7 @@ import pytest
 
 from yue_jax import documents, songs
 from yue_jax.encoding import Phrases, encode_song
+from yue_jax.manifest import read_manifest
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.vocab import Stream, Vocab
 from yue_jax.world import corpus, floors, manifest, nats
@@ -44,7 +45,7 @@ def load(made: pathlib.Path, split: str):
   tokenizer = Tokenizer(made / "tokenizer.model")
   vocab = Vocab.small(tokenizer.size, codes=world.cfg.codes, codebooks=8)
   root = made / split
-  rows = [row for _, row in songs.read_manifest(root / "songs.jsonl")]
+  rows = [row for _, row in read_manifest(root / "songs.jsonl")]
   read = [
     songs.song_from_row(row, root, vocab=vocab, rules=RULES) for row in rows
   ]

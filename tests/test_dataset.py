@@ -8,7 +8,7 @@ import pytest
 
 from tests.songs_on_disk import prepared
 from yue_jax.data.dataset import expect_vocab, open_dataset
-from yue_jax.data.layout import FORMAT, REQUIRED, fingerprint
+from yue_jax.data.layout import COLUMNS, FORMAT, REQUIRED, fingerprint
 from yue_jax.vocab import Vocab
 
 
@@ -42,7 +42,8 @@ def test_whole_data_set(directory):
   "name",
   [
     "dataset.json",
-    "index.npz",
+    "index/record.npy",
+    "index/section_chorus.npy",
     "songs-00000-of-00001.array_record",
     "windows-00000-of-00001.array_record",
   ],
@@ -68,13 +69,25 @@ def test_other_formats_are_refused(directory, version):
 
 
 def test_damaged_index_is_named(directory):
-  path = directory / "index.npz"
-  path.write_bytes(path.read_bytes()[:-200])
-  with pytest.raises(ValueError, match=r"index\.npz is damaged"):
+  path = directory / "index" / "id_hash.npy"
+  whole = path.read_bytes()
+  for size in (0, 5, len(whole) - 1):
+    path.write_bytes(whole[:size])
+    with pytest.raises(ValueError, match=r"index/id_hash\.npy is damaged"):
+      open_dataset(directory)
+  np.save(path, np.zeros(5))
+  with pytest.raises(ValueError, match=r"id_hash\.npy holds float64 of shape"):
     open_dataset(directory)
-  np.savez(path, id=np.zeros(3))
-  with pytest.raises(ValueError, match=r"index\.npz is damaged"):
+  np.save(path, np.array([{}]), allow_pickle=True)
+  with pytest.raises(ValueError, match=r"Python objects in dtype"):
     open_dataset(directory)
+
+
+def test_columns_are_mapped_not_read(directory):
+  for name, column in open_dataset(directory).index.items():
+    assert column.dtype == COLUMNS[name]
+    assert isinstance(column.base, np.memmap)
+    assert not column.flags.writeable
 
 
 @pytest.mark.parametrize("what", ["songs", "windows"])
@@ -138,8 +151,9 @@ def test_broken_json_is_named(directory, text):
 
 def test_shards_of_another_data_set_are_noticed(directory, tmp_path):
   other = prepared(tmp_path, 4)
-  shutil.copy(other / "index.npz", directory / "index.npz")
-  with pytest.raises(ValueError, match="hold 5 records, its index lists 4"):
+  shutil.rmtree(directory / "index")
+  shutil.copytree(other / "index", directory / "index")
+  with pytest.raises(ValueError, match=r"shape \(4,\), dataset.json says"):
     open_dataset(directory)
 
 
@@ -155,5 +169,5 @@ def test_fingerprint_changes_with_what_documents_depend_on(whole):
   info = json.loads((whole / "dataset.json").read_text())
   assert fingerprint(info) == info["fingerprint"]
   assert fingerprint(info | {"hours": 0}) == info["fingerprint"]
-  for name in ("vocab", "phrases", "window", "shards"):
+  for name in ("vocab", "phrases", "window", "shards", "index", "content"):
     assert fingerprint(info | {name: None}) != info["fingerprint"]

@@ -11,7 +11,7 @@ from yue_jax.references import MODE_TRACKS, Reference
 from yue_jax.vocab import RELEASED, Stream, Vocab
 
 SMALL = Vocab.small(10, codes=4, codebooks=2)
-PHRASES = Phrases((5,), (6,), (7,), (8,))
+PHRASES = Phrases((5,), (6,), (7,), (8,), (1,), (2,))
 T, S, M, R, V, B = (
   Stream.TEXT,
   Stream.RESTATED,
@@ -33,6 +33,7 @@ def codes(*values):
 EXAMPLE = EncodedSong(
   id="example",
   head=ids(1, 2),
+  tags=(),
   sections=(EncodedSection(ids(3), ids(4, 3), 0, 2, False),),
   tracks={
     "vocal": codes(0, 1),
@@ -63,7 +64,7 @@ def random_song(rng, number=0):
     for name in ("vocal", "backing", "mixture")
   }
   head = rng.integers(0, 9, rng.integers(1, 20)).astype(np.int32)
-  return EncodedSong(str(number), head, tuple(sections), tracks)
+  return EncodedSong(str(number), head, (), tuple(sections), tracks)
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +216,7 @@ def test_lengths_from_metadata(songs):
   heads = np.array([len(song.head) for song in songs])
   texts = np.array([len(s.text) for s in sections])
   plain_texts = np.array([len(s.plain_text) for s in sections])
-  phrases = Phrases((5, 5), (6,), (7, 7, 7), (8,))
+  phrases = Phrases((5, 5), (6,), (7, 7, 7), (8,), (1,), (2,))
   np.testing.assert_array_equal(
     documents.plain_length(plain_texts, frames, offsets),
     [len(documents.plain(song, SMALL)) for song in songs],

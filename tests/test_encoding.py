@@ -3,9 +3,17 @@
 import numpy as np
 import pytest
 
-from yue_jax.encoding import INSTRUCTION, Phrases, encode_head, encode_song
+from yue_jax.encoding import (
+  INSTRUCTION,
+  TAGS_DUAL,
+  TAGS_SINGLE,
+  Phrases,
+  encode_head,
+  encode_song,
+  encode_tags,
+)
 from yue_jax.songs import Section, Song
-from yue_jax.tokenizer import train_tokenizer
+from yue_jax.tokenizer import Tokenizer, train_tokenizer
 from yue_jax.vocab import Vocab
 
 
@@ -96,3 +104,38 @@ def test_phrases(tokenizer):
   assert tokenizer.decode(phrases.segment_end) == "[end_of_segment]"
   assert tokenizer.decode(phrases.reference_start) == "[start_of_reference]"
   assert tokenizer.decode(phrases.reference_end) == "[end_of_reference]"
+  assert tokenizer.decode(phrases.tags_single) == TAGS_SINGLE
+  assert tokenizer.decode(phrases.tags_dual) == TAGS_DUAL
+
+
+def test_tags_are_divided_by_commas_or_spaces(tokenizer):
+  def names(tags):
+    return [tokenizer.decode(tag) for tag in encode_tags(tags, tokenizer)]
+
+  assert names("pop  female\n") == [" pop", " female"]
+  assert names("pop, hip  hop ,,") == [" pop", " hip hop"]
+  assert names("") == names(" , ") == []
+
+
+@pytest.mark.parametrize("phrase", [TAGS_SINGLE, TAGS_DUAL])
+def test_tags_are_those_of_the_joint_text(tokenizer, phrase):
+  expect_joint_encoding(tokenizer, phrase)
+
+
+@pytest.mark.parametrize("phrase", [TAGS_SINGLE, TAGS_DUAL])
+def test_tags_in_the_released_tokenizer(reference, phrase):
+  expect_joint_encoding(Tokenizer(reference / "tokenizer.model"), phrase)
+
+
+def expect_joint_encoding(tokenizer, phrase):
+  tags = encode_tags("女声, hip hop, airy vocal, R&B, <SOA>, é", tokenizer)
+  joint = tokenizer.encode(f"{phrase} é 女声 hip hop airy vocal R&B <SOA>")
+  alone = [tags[i] for i in (5, 0, 1, 2, 3, 4)]
+  ids = [*tokenizer.encode(phrase), *np.concatenate(alone).tolist()]
+  assert ids == joint
+  assert all(tag.dtype == np.int32 for tag in tags)
+
+
+def test_special_tokens_in_tags_of_tag_documents_are_text(tokenizer, vocab):
+  [tag] = encode_tags("<SOA>", tokenizer)
+  assert tag.max() < vocab.text_size

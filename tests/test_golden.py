@@ -12,8 +12,9 @@ import pathlib
 import numpy as np
 import pytest
 
+from yue_jax.manifest import read_manifest
 from yue_jax.references import MODE_TRACKS
-from yue_jax.songs import TRACK_KEYS, read_manifest, track_from_row
+from yue_jax.songs import TRACK_KEYS, track_from_row
 from yue_jax.vocab import RELEASED, Stream
 
 TOOL = pathlib.Path(__file__).parent.parent / "tools" / "build_documents.py"

@@ -13,7 +13,10 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "yue_jax"
 
-SONGS = {"songs", "documents", "encoding", "references", "codec", "tokenizer"}
+SONGS = {
+  "songs", "recordings", "manifest", "documents", "encoding", "references",
+  "codec", "tokenizer",
+}  # fmt: skip
 MODEL = {"model", "attention", "losses", "optimizer", "sharding"}
 TRAINER = {"train", "checkpoint", "main"}
 ABOVE_SONGS = {"data", "world", "sampling", "config"} | MODEL | TRAINER

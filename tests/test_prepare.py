@@ -17,12 +17,14 @@ from tests.songs_on_disk import (
 from yue_jax.data import parts
 from yue_jax.data import prepare as prepare_module
 from yue_jax.data.dataset import open_dataset
+from yue_jax.data.layout import NO_RECORD, hash_bytes
 from yue_jax.data.parts import Recipe
 from yue_jax.data.prepare import prepare
 from yue_jax.data.records import decode_song_record, decode_windows_record
 from yue_jax.data.sources import KINDS, make_source
 from yue_jax.encoding import encode_song
-from yue_jax.songs import Rules, read_manifest, song_from_row
+from yue_jax.manifest import read_manifest
+from yue_jax.songs import Rules, song_from_row
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.vocab import RELEASED, Vocab
 
@@ -33,7 +35,9 @@ def tokenizer(tmp_path_factory):
 
 
 def contents(directory) -> dict[str, bytes]:
-  return {path.name: path.read_bytes() for path in directory.iterdir()}
+  """Bytes of every file, by name."""
+  files = (path for path in directory.rglob("*") if path.is_file())
+  return {str(p.relative_to(directory)): p.read_bytes() for p in files}
 
 
 def bad_rows(root) -> dict[str, object]:
@@ -98,6 +102,11 @@ def prepared(tmp_path_factory, tokenizer):
   return root, recipe, info
 
 
+def ids_of(dataset) -> list[str]:
+  records = dataset.index["record"]
+  return [decode_song_record(dataset.songs[int(n)]).id for n in records]
+
+
 def songs_of(root, recipe):
   for _, row in read_manifest(root / "songs.jsonl"):
     yield song_from_row(row, root, vocab=recipe.vocab, rules=recipe.rules)
@@ -123,7 +132,9 @@ def test_records_hold_the_songs(prepared):
   for number, song in enumerate(songs_of(root, recipe)):
     record = decode_song_record(dataset.songs[number])
     expected = encode_song(song, recipe.tokenizer, vocab=recipe.vocab)
-    assert record.id == song.id == dataset.index["id"][number].decode()
+    assert record.id == song.id
+    assert dataset.index["record"][number] == number
+    assert dataset.index["id_hash"][number] == hash_bytes(song.id.encode())
     np.testing.assert_array_equal(record.head, expected.head)
     for track, codes in expected.tracks.items():
       np.testing.assert_array_equal(record.tracks[track], codes)
@@ -189,7 +200,7 @@ def test_one_codebook_is_enough_for_songs(tmp_path, tokenizer):
   assert info["songs"] == 1
   assert info["shards"]["windows"] == []
   assert info["left_out"] == {"tracks_without_all_codebooks": 3}
-  assert not [name for name in contents(tmp_path / "out") if "windows" in name]
+  assert not list((tmp_path / "out").glob("windows*"))
 
 
 def test_nothing_usable_is_an_error(tmp_path, tokenizer):
@@ -307,9 +318,13 @@ def test_tracks_of_rejected_rows_give_windows(tmp_path, tokenizer):
     "mixture": total,
   }
   index = open_dataset(out).index
-  by_song = np.bincount(index["run_song"] + 1, index["run_windows"])
-  rejected = 2 * whole[0] + 3 * whole[1]
-  assert by_song.tolist() == [rejected, 3 * whole[2] + 1, 3 * whole[3]]
+  by_song = np.bincount(index["run_song"], index["run_windows"])
+  assert by_song.tolist() == [
+    2 * whole[0], 3 * whole[1], 3 * whole[2] + 1, 3 * whole[3]
+  ]  # fmt: skip
+  assert index["record"].tolist() == [NO_RECORD, NO_RECORD, 0, 1]
+  assert index["frames"].tolist() == [0, 0, *frames[2:]]
+  assert index["tracks"].tolist() == [0, 0, 7, 7]
 
 
 def test_songs_of_one_id_are_one_song(tmp_path, tokenizer):
@@ -321,7 +336,17 @@ def test_songs_of_one_id_are_one_song(tmp_path, tokenizer):
   info = prepare(manifest, out, recipe=recipe, songs_per_shard=2)
   assert info["rows"] == 5
   assert info["rejected"] == {"duplicate_id": 2}
-  assert open_dataset(out).index["id"].tolist() == [b"s0", b"s1", b"s2"]
+  dataset = open_dataset(out)
+  assert ids_of(dataset) == ["s0", "s1", "s2"]
+  assert set(dataset.index["run_song"]) == {0, 1, 2}
+  assert len(dataset.songs) == 5  # two of them in no index
+  assert info["left_out"]["song_records_of_duplicates"] == 2
+  unused = len(dataset.windows) - len(dataset.index["run_song"])
+  assert info["left_out"]["window_records_of_duplicates"] == unused > 0
+  lines = (out / "rejected.jsonl").read_text().splitlines()
+  assert [json.loads(line)["line"] for line in lines] == [4, 5]
+  message = "the id 's0' is that of line 1 already"
+  assert {json.loads(line)["message"] for line in lines} == {message}
 
 
 def test_windows_without_a_song_are_a_data_set(tmp_path, tokenizer):
@@ -335,7 +360,8 @@ def test_windows_without_a_song_are_a_data_set(tmp_path, tokenizer):
   assert len(dataset.songs) == 0
   tokens = dataset.info["tokens"]
   assert {kind for kind in KINDS if tokens[kind]} == {"window"}
-  assert set(dataset.index["run_song"]) == {-1}
+  assert dataset.index["record"].tolist() == [NO_RECORD]
+  assert set(dataset.index["run_song"]) == {0}
 
 
 @pytest.fixture(scope="module", params=["q1", "q8"])
@@ -362,7 +388,7 @@ def test_documents_are_as_released(released, reference, kind):
   path = reference / "songs" / "golden" / f"stage1_{kind}.npz"
   with np.load(path, allow_pickle=False) as golden:
     used = [name for name in golden if name[:4] == "ids_" and golden[name].size]
-    names = [f"ids_{id.decode()}" for id in released.index["id"]]
+    names = [f"ids_{decode_song_record(r).id}" for r in released.songs]
     assert sorted(names) == sorted(used)
     for number, name in enumerate(names):
       [part] = source.read(0, number, start=0, length=1)

@@ -57,6 +57,12 @@ def test_songs_of_a_small_world(tool, arguments, tmp_path, capsys):
   assert "preparing: 4/4 songs" in err
 
 
+def test_content_is_that_of_the_rows(tool, arguments, tmp_path):
+  arguments["manifest"] = str(write_songs(tmp_path, 3, "speech"))
+  run(tool, arguments | {"--content": "speech"})
+  assert open_dataset(tmp_path / "out").info["content"] == "speech"
+
+
 def test_rejected_songs_are_counted(tool, arguments, tmp_path, capsys):
   manifest = pathlib.Path(arguments["manifest"])
   manifest.write_text(manifest.read_text() + '{"id": 5}\n')

@@ -28,14 +28,18 @@ def random_song(seed: int) -> EncodedSong:
     EncodedSection(text(), text(), start, start + 7, bool(start % 3))
     for start in range(seed)
   )
+  tags = tuple(text() for _ in range(3 - seed))
   tracks = {name: track() for name in ("vocal", "backing", "mixture")}
-  return EncodedSong("Lied-№" * seed, text(), sections, tracks)
+  return EncodedSong("Lied-№" * seed, text(), tags, sections, tracks)
 
 
 def assert_equal_songs(one: EncodedSong, other: EncodedSong) -> None:
   assert one.id == other.id
   np.testing.assert_array_equal(one.head, other.head)
   assert one.head.dtype == other.head.dtype
+  for tag, same in zip(one.tags, other.tags, strict=True):
+    np.testing.assert_array_equal(tag, same)
+    assert tag.dtype == same.dtype
   for a, b in zip(one.sections, other.sections, strict=True):
     np.testing.assert_array_equal(a.text, b.text)
     np.testing.assert_array_equal(a.plain_text, b.plain_text)

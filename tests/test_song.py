@@ -30,7 +30,7 @@ from yue_jax.vocab import MAX_CODEBOOKS, Stream, Vocab
 
 VOCAB = tiny.VOCAB
 CFG = dataclasses.replace(tiny.MODEL, max_positions=160, init_std=0.3)
-PHRASES = Phrases((5,), (6,), (7,), (8,))
+PHRASES = Phrases((5,), (6,), (7,), (8,), (1,), (2,))
 SETTINGS = TrackSettings(
   sampling=Sampling(temperature=2.0, top_k=0), min_frames=2, max_frames=5
 )
@@ -107,7 +107,7 @@ def a_song(frames: int) -> EncodedSong:
     name: rng.integers(0, 16, 2 * frames).astype(np.uint16)
     for name in ("vocal", "backing", "mixture")
   }
-  return EncodedSong("a", prompt(2).head, sections, tracks)
+  return EncodedSong("a", prompt(2).head, (), sections, tracks)
 
 
 @pytest.mark.parametrize("mode", [None, "dual", "vocal", "mixture"])

@@ -1,7 +1,6 @@
 """Every row becomes a Song or a SongError; nothing else is ever raised."""
 
 import copy
-import json
 import random
 import re
 
@@ -12,7 +11,6 @@ from yue_jax.songs import (
   Rules,
   Song,
   SongError,
-  read_manifest,
   song_from_row,
   track_from_row,
 )
@@ -248,35 +246,3 @@ def test_mutated_rows_raise_nothing_but_song_errors(row, tmp_path):
       for kept in song.sections:
         assert 0 <= kept.start < kept.end <= song.vocal.shape[1]
   assert {"song", "bad_field", "missing_file", "no_sections"} <= set(outcomes)
-
-
-def test_manifest_lines_are_numbered_and_bad_ones_marked(row, tmp_path):
-  lines = [
-    json.dumps(row).encode(), b"", b"{", b"[1]", b"\xff", b"[" * 100_000,
-    b'{"id": "b"}',
-  ]  # fmt: skip
-  path = tmp_path / "songs.jsonl"
-  path.write_bytes(b"\n".join(lines))
-  found = dict(read_manifest(path))
-  assert list(found) == [1, 3, 4, 5, 6, 7]
-  assert found[1] == row
-  assert found[7] == {"id": "b"}
-  for number in (3, 4, 5, 6):
-    assert found[number].reason == "bad_json"
-
-
-def test_an_id_is_used_once(tmp_path):
-  ids = ["5", "a", 5, None, "a", None]
-  path = tmp_path / "songs.jsonl"
-  path.write_text("".join(json.dumps({"id": id}) + "\n" for id in ids))
-  found = [row for _, row in read_manifest(path)]
-  assert [found[n] for n in (0, 1, 3, 5)] == [
-    {"id": ids[n]} for n in (0, 1, 3, 5)
-  ]
-  assert found[2].reason == found[4].reason == "duplicate_id"
-  assert str(found[2]) == "the id '5' is that of line 1 already"
-
-
-def test_a_missing_manifest_is_an_error(tmp_path):
-  with pytest.raises(FileNotFoundError):
-    list(read_manifest(tmp_path / "missing.jsonl"))

@@ -78,7 +78,7 @@ def test_references_have_the_tracks_of_their_kind(dataset, kind):
   index, offsets = dataset.index, dataset.section_offsets
   for number in range(len(source)):
     [part] = read_whole(source, 0, number)
-    span = index["section_end"][offsets[number + 1] - 1]
+    span = int(index["section_end"][offsets[number + 1] - 1])
     tracks = len(MODE_TRACKS[mode])
     assert clip_of(part.document) == max(span // 2, 1) * tracks
 

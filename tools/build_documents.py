@@ -24,6 +24,7 @@ from yue_jax import documents, encoding, references, songs
 from yue_jax.data.flags import add_vocabulary_flags, vocabulary
 from yue_jax.data.sources import REFERENCE_MODES
 from yue_jax.documents import Document
+from yue_jax.manifest import read_manifest
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.vocab import MAX_CODEBOOKS, Stream, Vocab
 
@@ -79,12 +80,14 @@ def build(args: argparse.Namespace) -> tuple[dict[str, np.ndarray], list[str]]:
     raise ValueError(f"no folder {args.out.parent} to write {args.out.name} to")
   builder = make_builder(args)
   built, lines, kept = {}, [], 0
-  for number, row in songs.read_manifest(args.manifest):
+  for number, row in read_manifest(args.manifest):
     id = None
     try:
       if isinstance(row, songs.SongError):
         raise row
       id = songs.song_id(row)
+      if id in built:
+        raise songs.SongError("duplicate_id", "an earlier line has this id")
       built[id] = DROPPED
       built[id] = builder(row, kept)
       kept += 1

@@ -7,6 +7,10 @@ reads one song per line (JSON, with the paths of its codec codes relative to
 the manifest) and writes a new directory of records, index and description.
 Songs that cannot be used are listed in rejected.jsonl and stop nothing.
 
+--content music reads rows without lyrics (one to three tracks, and `genres`
+if there are any), --content speech rows of a track `codec` and what is said
+in it, `transcript`. Any row may name its `language`.
+
 Ids follow the released vocabulary unless --small-vocab is given: text as
 large as the tokenizer, then one codec block of --codebooks times --codes.
 """
@@ -17,7 +21,7 @@ import pathlib
 import sys
 
 from yue_jax.data.flags import add_vocabulary_flags, vocabulary
-from yue_jax.data.parts import Recipe
+from yue_jax.data.parts import CONTENTS, Recipe
 from yue_jax.data.prepare import prepare
 from yue_jax.songs import Rules
 from yue_jax.tokenizer import Tokenizer
@@ -47,6 +51,7 @@ def _prepare(args: argparse.Namespace) -> dict:
     rules=Rules(min_section_seconds=args.min_section_seconds),
     window=args.window,
     windows_per_record=args.windows_per_record,
+    content=args.content,
   )
   return prepare(
     args.manifest,
@@ -65,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
   add("manifest", type=pathlib.Path, help="JSON lines, one song each")
   add("--tokenizer", type=pathlib.Path, required=True, help=".model file")
   add("--out", type=pathlib.Path, required=True, help="a new directory")
+  add("--content", choices=CONTENTS, default="songs", help="what a row is")
   add("--window", type=int, default=300, help="frames of a window")
   add(
     "--windows-per-record",

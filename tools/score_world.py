@@ -20,8 +20,9 @@ import numpy as np
 from yue_jax import config, documents
 from yue_jax.data.dataset import open_dataset
 from yue_jax.data.records import decode_song_record, decode_windows_record
+from yue_jax.manifest import read_manifest
 from yue_jax.metrics import read_metrics
-from yue_jax.songs import Rules, read_manifest, song_from_row
+from yue_jax.songs import Rules, song_from_row
 from yue_jax.vocab import Stream
 from yue_jax.world import baselines, corpus, floors, manifest, nats
 

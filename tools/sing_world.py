@@ -22,12 +22,13 @@ import numpy as np
 
 from yue_jax import config, sharding
 from yue_jax.encoding import Phrases
+from yue_jax.manifest import read_manifest
 from yue_jax.progress import track
 from yue_jax.sampling import song as singing
 from yue_jax.sampling import stages
 from yue_jax.sampling.logits import Sampling
 from yue_jax.sampling.prompts import encode_prompt
-from yue_jax.songs import Rules, read_manifest, song_from_row
+from yue_jax.songs import Rules, song_from_row
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.train.state import init_params
 from yue_jax.world import corpus, lyrics, manifest

@@ -10,21 +10,33 @@ from typing import Self
 
 import numpy as np
 
+from yue_jax.recordings import Recording
 from yue_jax.songs import TRACK_KEYS, Section, Song
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.vocab import SPECIALS, Vocab
 
 INSTRUCTION = "Generate music from the given lyrics segment by segment."
+# Of documents without lyrics, as the paper gives them; none were released.
+TAGS_SINGLE = "Generate music based on the given tags\n[genre]"
+TAGS_DUAL = (
+  "Generate music in dual-track format based on the given tags\n[genre]"
+)
+SPEECH = "Generate speech:"
 
 
 @dataclasses.dataclass(frozen=True)
 class Phrases:
-  """Ids of the phrases around sections and around a reference clip."""
+  """Ids of the phrases around sections and a reference clip, and before tags.
+
+  The ids of tags follow directly on `tags_single` or `tags_dual`.
+  """
 
   segment_start: tuple[int, ...]
   segment_end: tuple[int, ...]
   reference_start: tuple[int, ...]
   reference_end: tuple[int, ...]
+  tags_single: tuple[int, ...]
+  tags_dual: tuple[int, ...]
 
   @classmethod
   def encode(cls, tokenizer: Tokenizer) -> Self:
@@ -33,6 +45,8 @@ class Phrases:
       segment_end=tuple(tokenizer.encode("[end_of_segment]")),
       reference_start=tuple(tokenizer.encode("[start_of_reference]")),
       reference_end=tuple(tokenizer.encode("[end_of_reference]")),
+      tags_single=tuple(tokenizer.encode(TAGS_SINGLE)),
+      tags_dual=tuple(tokenizer.encode(TAGS_DUAL)),
     )
 
 
@@ -56,7 +70,8 @@ class EncodedSong:
   """What documents are built from; tracks hold codebook 0, (T,) uint16."""
 
   id: str
-  head: np.ndarray  # int32
+  head: np.ndarray  # int32; empty without lyrics
+  tags: tuple[np.ndarray, ...]  # int32, in the order of the manifest
   sections: tuple[EncodedSection, ...]
   tracks: dict[str, np.ndarray]  # "vocal", "backing", "mixture"
 
@@ -78,12 +93,65 @@ def encode_song(
       vocab=vocab,
       instruction=instruction,
     ),
+    tags=encode_tags(song.tags, tokenizer),
     sections=tuple(
       _encode_section(section, tokenizer, instruction)
       for section in song.sections
     ),
     tracks={name: getattr(song, name)[0] for name in TRACK_KEYS},
   )
+
+
+def encode_recording(recording: Recording, tokenizer: Tokenizer) -> EncodedSong:
+  """Encodes what there is without lyrics: tags, or what is said.
+
+  Speech has one section over all frames. Its text is the transcript, its
+  plain text "Generate speech: {transcript}".
+  """
+  tracks = {name: codes[0] for name, codes in recording.tracks.items()}
+  sections = ()
+  if recording.transcript:
+    said = recording.transcript
+    section = EncodedSection(
+      text=np.array(tokenizer.encode(said), np.int32),
+      plain_text=np.array(tokenizer.encode(f"{SPEECH} {said}"), np.int32),
+      start=0,
+      end=recording.frames,
+      chorus=False,
+    )
+    sections = (section,)
+  return EncodedSong(
+    id=recording.id,
+    head=np.zeros(0, np.int32),
+    tags=encode_tags(recording.tags, tokenizer),
+    sections=sections,
+    tracks=tracks,
+  )
+
+
+def encode_tags(tags: str, tokenizer: Tokenizer) -> tuple[np.ndarray, ...]:
+  """Ids of every tag, int32, as they are after "[genre]" and a space.
+
+  Tags are divided by commas if there are any, else by white space. Since no
+  piece of a tokenizer crosses white space, the ids of tags in any order are
+  those of their text: "[genre] pop, hip hop" is "[genre]", " pop", " hip hop"
+  without the comma. Special tokens named in tags are text here.
+  """
+  names = tags.split(",") if "," in tags else tags.split()
+  before = tokenizer.encode(_BEFORE_TAG)
+  encoded = []
+  for name in filter(None, (" ".join(name.split()) for name in names)):
+    ids = tokenizer.encode(f"{_BEFORE_TAG} {name}")
+    if ids[: len(before)] != before:
+      raise ValueError(
+        f"the tokenizer has a piece across the space in '{_BEFORE_TAG} {name}',"
+        " so tags have no ids of their own; train it with split_by_whitespace"
+      )
+    encoded.append(np.array(ids[len(before) :], np.int32))
+  return tuple(encoded)
+
+
+_BEFORE_TAG = "[genre]"
 
 
 def encode_head(

@@ -7,9 +7,8 @@ data. Sections that cannot be used are dropped as the released preprocessing
 drops them: their lyrics stay in the head of the document, their sound goes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 import dataclasses
-import json
 import os
 import pathlib
 import re
@@ -78,21 +77,6 @@ class Song:
   dropped: tuple[str, ...] = ()
 
 
-def read_manifest(
-  path: str | os.PathLike[str],
-) -> Iterator[tuple[int, dict[str, Any] | SongError]]:
-  """Yields (line number from 1, row), or a SongError in place of the row.
-
-  Blank lines are no rows. A row whose id an earlier row has is an error,
-  whether or not the earlier one can be used.
-  """
-  first_lines: dict[str, int] = {}
-  with open(path, "rb") as file:
-    for number, line in enumerate(file, start=1):
-      if line.strip():
-        yield number, _expect_new(_parse(line), number, first_lines)
-
-
 def song_from_row(
   row: Mapping[str, Any],
   root: str | os.PathLike[str],
@@ -117,16 +101,16 @@ def song_from_tracks(
 ) -> Song:
   """`song_from_row`, given what `tracks_from_row` has read for it."""
   id = song_id(row)
-  tags = _text(row, "genres")
+  tags = text_field(row, "genres")
   seconds = row.get("audio_length_in_sec")
   entries = _entries(row)
-  lyrics = "\n".join(_text(entry, "line_content") for entry in entries)
+  lyrics = "\n".join(text_field(entry, "line_content") for entry in entries)
   for codes in tracks.values():
     if isinstance(codes, SongError):
       raise codes
-  tracks = _trim(tracks, rules)
+  tracks = trim(tracks, rules)
   frames = tracks["vocal"].shape[1]
-  fps = _frame_rate(frames, seconds, rules)
+  fps = frame_rate(frames, seconds, rules)
   sections, dropped = [], []
   for number, entry in enumerate(entries):
     fault = _section_fault(entry, frames, fps, rules)
@@ -137,7 +121,13 @@ def song_from_tracks(
   if not sections:
     raise SongError("no_sections", f"no usable section: {'; '.join(dropped)}")
   return Song(
-    id, tags, lyrics, tuple(sections), **tracks, fps=fps, dropped=tuple(dropped)
+    id,
+    tags,
+    lyrics,
+    tuple(sections),
+    **tracks,
+    fps=fps,
+    dropped=tuple(dropped),
   )
 
 
@@ -146,15 +136,24 @@ def song_id(row: Mapping[str, Any]) -> str:
   id = row.get("id")
   if isinstance(id, int) and not isinstance(id, bool):
     return str(id)
-  return _text(row, "id")
+  return text_field(row, "id")
+
+
+def row_language(row: Mapping[str, Any]) -> str:
+  """The row's language, "" if it names none; SongError if it is no string."""
+  return "" if row.get("language") is None else text_field(row, "language")
 
 
 def tracks_from_row(
-  row: Mapping[str, Any], root: str | os.PathLike[str], *, vocab: Vocab
+  row: Mapping[str, Any],
+  root: str | os.PathLike[str],
+  *,
+  vocab: Vocab,
+  names: Iterable[str] = TRACK_KEYS,
 ) -> dict[str, np.ndarray | SongError]:
-  """All tracks of a row, or in place of a track why it cannot be used."""
+  """Tracks of a row, or in place of a track why it cannot be used."""
   tracks = {}
-  for name in TRACK_KEYS:
+  for name in names:
     try:
       tracks[name] = track_from_row(row, root, track=name, vocab=vocab)
     except SongError as error:
@@ -174,7 +173,7 @@ def track_from_row(
   Windows of a single track need no more than this: as released, they are cut
   from every track that can be read, even where `song_from_row` refuses.
   """
-  path = pathlib.Path(root) / _text(row, TRACK_KEYS[track])
+  path = pathlib.Path(root) / text_field(row, TRACK_KEYS[track])
   try:
     codes = np.lib.format.open_memmap(path, mode="r")
   except FileNotFoundError:
@@ -193,32 +192,8 @@ def track_from_row(
   return codes.astype(np.uint16)
 
 
-def _parse(line: bytes) -> dict[str, Any] | SongError:
-  try:
-    row = json.loads(line)
-  except (ValueError, RecursionError) as error:
-    return SongError("bad_json", f"not a line of JSON: {error}")
-  if not isinstance(row, dict):
-    return SongError("bad_json", f"expected an object, got {row!r:.60}")
-  return row
-
-
-def _expect_new(
-  row: dict[str, Any] | SongError, line: int, first_lines: dict[str, int]
-) -> dict[str, Any] | SongError:
-  """The row; or an error, if its id is among those of earlier lines."""
-  try:
-    id = song_id({} if isinstance(row, SongError) else row)
-  except SongError:
-    return row  # what is wrong with its id is for its reader to say
-  first = first_lines.setdefault(id, line)
-  if first != line:
-    message = f"the id {id!r} is that of line {first} already"
-    return SongError("duplicate_id", message)
-  return row
-
-
-def _text(fields: Mapping[str, Any], key: str) -> str:
+def text_field(fields: Mapping[str, Any], key: str) -> str:
+  """A field that must be text; SongError if it is not."""
   value = fields.get(key)
   if not isinstance(value, str):
     raise SongError("bad_field", f"{key}: expected a string, got {value!r:.60}")
@@ -245,9 +220,10 @@ def _entries(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
   return entries
 
 
-def _trim(
+def trim(
   tracks: Mapping[str, np.ndarray], rules: Rules
 ) -> dict[str, np.ndarray]:
+  """Tracks as long as the shortest; SongError if they differ by too much."""
   frames = {name: codes.shape[1] for name, codes in tracks.items()}
   shortest, longest = min(frames.values()), max(frames.values())
   if longest - shortest > rules.max_track_difference:
@@ -259,7 +235,8 @@ def _trim(
   return {name: codes[:, :shortest] for name, codes in tracks.items()}
 
 
-def _frame_rate(frames: int, seconds: Any, rules: Rules) -> float:
+def frame_rate(frames: int, seconds: Any, rules: Rules) -> float:
+  """Frames a second; SongError if `seconds` cannot be their duration."""
   if not isinstance(seconds, int | float) or not seconds > 0:
     raise SongError(
       "bad_field",

@@ -1,15 +1,15 @@
 """Opening a prepared data set (see `data.layout` for what is in it)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
+import functools
 import json
 import pathlib
 from typing import Any
-import zipfile
 
 import numpy as np
 
-from yue_jax.data.layout import COLUMNS, FORMAT, REQUIRED
+from yue_jax.data.layout import COLUMNS, FORMAT, REQUIRED, column_path
 from yue_jax.data.records import Records, Shard
 from yue_jax.encoding import Phrases
 from yue_jax.vocab import Vocab
@@ -24,47 +24,49 @@ class Dataset:
   Attributes:
     directory: where it lies.
     info: dataset.json as it is.
-    index: the columns, by name.
+    index: the columns, by name, memory-mapped.
     vocab: the token-id map its ids belong to.
     phrases: ids around sections and references.
     window: frames of a window.
     codebooks: of a window.
+    languages: names of languages, "" first.
     songs: records of songs by number.
     windows: records of runs of windows by number.
   """
 
   directory: pathlib.Path
   info: dict[str, Any]
-  index: dict[str, np.ndarray]
+  index: Mapping[str, np.ndarray]
   vocab: Vocab
   phrases: Phrases
   window: int
   codebooks: int
+  languages: tuple[str, ...]
   songs: Sequence[bytes]
   windows: Sequence[bytes]
 
-  @property
+  @functools.cached_property
   def section_offsets(self) -> np.ndarray:
-    """The sections of song i are those from offset i to offset i + 1."""
-    return np.concatenate([[0], np.cumsum(self.index["section_count"])])
+    """The sections of song i are those from offset i to i + 1, int64."""
+    counts = self.index["section_count"]
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
 def open_dataset(directory: str | pathlib.Path) -> Dataset:
-  """Opens a prepared data set; reads its index but none of its records.
+  """Opens a prepared data set; reads neither its columns nor its records.
 
   Raises FileNotFoundError when it or a part of it is missing, ValueError when
   it was written in another format or is damaged.
   """
   directory = pathlib.Path(directory)
   info = _read_info(directory)
-  dataset = describe(directory, info, _read_index(directory))
-  _expect_records(dataset, "songs", "id")
-  _expect_records(dataset, "windows", "run_song")
-  return dataset
+  return describe(directory, info, _read_index(directory, info["index"]))
 
 
 def describe(
-  directory: pathlib.Path, info: dict[str, Any], index: dict[str, np.ndarray]
+  directory: pathlib.Path,
+  info: dict[str, Any],
+  index: Mapping[str, np.ndarray],
 ) -> Dataset:
   """The data set of a dataset.json and columns that have been read."""
   try:
@@ -86,6 +88,7 @@ def describe(
     phrases,
     info["window"],
     info["codebooks"],
+    tuple(info["languages"]),
     Records(directory, songs),
     Records(directory, windows),
   )
@@ -127,24 +130,32 @@ def _read_info(directory: pathlib.Path) -> dict[str, Any]:
   return info
 
 
-def _read_index(directory: pathlib.Path) -> dict[str, np.ndarray]:
-  path = directory / "index.npz"
+def _read_index(
+  directory: pathlib.Path, described: dict[str, Any]
+) -> dict[str, np.ndarray]:
+  return {
+    name: _read_column(column_path(directory, name), dtype, described, name)
+    for name, dtype in COLUMNS.items()
+  }
+
+
+def _read_column(
+  path: pathlib.Path, dtype: type, described: dict[str, Any], name: str
+) -> np.ndarray:
   if not path.is_file():
     raise FileNotFoundError(f"{path} does not exist; copy the data set again")
   try:
-    with np.load(path, allow_pickle=False) as index:
-      return {name: index[name] for name in COLUMNS}
-  except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-    raise ValueError(f"{path} is damaged ({error}); {_ANEW}") from error
-
-
-def _expect_records(dataset: Dataset, what: str, column: str) -> None:
-  records, indexed = len(getattr(dataset, what)), len(dataset.index[column])
-  if records != indexed:
+    rows = described[name]["rows"]
+    column = np.load(path, mmap_mode="r", allow_pickle=False)
+  except (KeyError, TypeError, ValueError, OSError, EOFError) as error:
+    raise ValueError(f"{path} is damaged ({error!r}); {_ANEW}") from error
+  if column.dtype != dtype or column.shape != (rows,):
     raise ValueError(
-      f"{dataset.directory}: its shards of {what} hold {records} records, its"
-      f" index lists {indexed}; they are not of one data set, copy it again"
+      f"{path} holds {column.dtype} of shape {column.shape}, dataset.json says"
+      f" {np.dtype(dtype)} of shape ({rows},); they are not of one data set,"
+      " copy it again"
     )
+  return np.asarray(column)  # mapped all the same, but without memmap's cost
 
 
 def _describe(vocab: Vocab) -> str:

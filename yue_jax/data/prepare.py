@@ -7,6 +7,7 @@
 
 What is written does not depend on the number of workers, and rows read =
 songs written + rows rejected, always. Windows come from the tracks of both.
+Of rows with one id the first is kept.
 """
 
 from collections import Counter, deque
@@ -22,14 +23,33 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from yue_jax.codec import FRAME_RATE
 from yue_jax.data.dataset import Dataset, describe
-from yue_jax.data.layout import COLUMNS, FORMAT, NO_SONG, fingerprint
-from yue_jax.data.parts import Part, PartTask, Recipe, write_part
+from yue_jax.data.groups import group_songs
+from yue_jax.data.layout import (
+  COLUMNS,
+  FORMAT,
+  NO_RECORD,
+  RUN_COLUMNS,
+  SECTION_COLUMNS,
+  ColumnWriter,
+  fingerprint,
+)
+from yue_jax.data.parts import (
+  PART_COLUMNS,
+  Part,
+  PartTask,
+  Recipe,
+  expect_languages,
+  rejection,
+  write_part,
+)
 from yue_jax.data.records import TRACKS, Shard
 from yue_jax.data.sources import KINDS, make_source
 from yue_jax.encoding import Phrases
+from yue_jax.manifest import read_manifest
 from yue_jax.progress import Progress
-from yue_jax.songs import read_manifest
+from yue_jax.songs import SongError
 from yue_jax.whole_directory import whole_directory
 
 _Task, _Result = TypeVar("_Task"), TypeVar("_Result")
@@ -116,36 +136,116 @@ def _finish(
   parts: Sequence[Part],
 ) -> dict[str, Any]:
   """Joins the parts; dataset.json is the last file written."""
-  rejected = [rejection for part in parts for rejection in part.rejected]
-  index = _join_columns(parts)
-  if not len(index["id"]) and not len(index["run_song"]):
+  languages = _join_languages(parts)
+  columns = _join_columns(parts, languages)
+  lines, duplicates = columns["line"], _duplicates(columns["id_hash"])
+  songs = int(np.sum(columns["record"] != NO_RECORD))
+  rejected = _all_rejected(parts, lines, duplicates)
+  index = _without(columns, np.isin(np.arange(len(lines)), list(duplicates)))
+  if not len(index["record"]):
     raise ValueError(_nothing_usable(manifest, rejected))
   with open(directory / "rejected.jsonl", "w") as file:
-    file.writelines(json.dumps(rejection) + "\n" for rejection in rejected)
-  np.savez(directory / "index.npz", **index)
+    file.writelines(json.dumps(r) + "\n" for r in rejected)
   shards = {
     "songs": _name_shards(directory, "songs", [p.songs for p in parts]),
     "windows": _name_shards(directory, "windows", [p.windows for p in parts]),
   }
-  info = _info(recipe, parts, index, rejected, shards)
+  info = _info(recipe, parts, index, rejected, shards, list(languages))
+  info["left_out"] += +Counter(
+    song_records_of_duplicates=songs - info["songs"],
+    window_records_of_duplicates=sum(part.windows.records for part in parts)
+    - len(index["run_record"]),
+  )
+  info["index"] = _write_index(directory, index)
+  info["fingerprint"] = fingerprint(info)
   info["tokens"] = _tokens(describe(directory, info, index))
   (directory / "dataset.json").write_text(json.dumps(info, indent=2) + "\n")
   return info
 
 
-def _join_columns(parts: Sequence[Part]) -> dict[str, np.ndarray]:
-  songs = [part.songs.records for part in parts]
-  first_song = np.cumsum([0, *songs])
-  columns = {}
-  for name in COLUMNS:
-    pieces = [part.columns[name] for part in parts]
-    if name == "run_song":
-      pieces = [
-        np.where(piece == NO_SONG, NO_SONG, piece + first)
-        for piece, first in zip(pieces, first_song[:-1], strict=True)
-      ]
-    columns[name] = np.concatenate(pieces) if pieces else np.zeros(0)
-  return columns
+def _join_languages(parts: Sequence[Part]) -> dict[str, int]:
+  languages: dict[str, int] = {}
+  for part in parts:
+    for name in part.languages:
+      languages.setdefault(name, len(languages))
+  expect_languages(languages)
+  return languages
+
+
+def _join_columns(
+  parts: Sequence[Part], languages: dict[str, int]
+) -> dict[str, np.ndarray]:
+  """Columns of all parts, with the numbers of the whole; no groups yet."""
+  columns = {name: [np.zeros(0, d)] for name, d in PART_COLUMNS.items()}
+  rows = songs = windows = 0
+  for part in parts:
+    own = dict(part.columns)
+    record = own["record"]
+    own["record"] = np.where(record == NO_RECORD, NO_RECORD, record + songs)
+    numbers = [languages[name] for name in part.languages]
+    own["language"] = np.array(numbers, np.uint8)[own["language"]]
+    own["run_song"] = own["run_song"] + np.uint32(rows)
+    own["run_record"] = own["run_record"] + windows
+    rows += len(record)
+    songs += part.songs.records
+    windows += part.windows.records
+    for name, pieces in columns.items():
+      pieces.append(own[name])
+  return {name: np.concatenate(pieces) for name, pieces in columns.items()}
+
+
+def _duplicates(id_hashes: np.ndarray) -> dict[int, int]:
+  """Rows whose id an earlier row has, and the first row that has it."""
+  _, firsts, which = np.unique(
+    id_hashes, return_index=True, return_inverse=True
+  )
+  first = firsts[which]
+  again = np.flatnonzero(first != np.arange(len(first)))
+  return dict(zip(again.tolist(), first[again].tolist(), strict=True))
+
+
+def _all_rejected(
+  parts: Sequence[Part], lines: np.ndarray, duplicates: dict[int, int]
+) -> list[dict[str, Any]]:
+  """What the parts rejected, and the duplicates, by line."""
+  rejected = {r["line"]: r for part in parts for r in part.rejected}
+  ids = list(itertools.chain.from_iterable(part.ids for part in parts))
+  for row, first in duplicates.items():
+    line = int(lines[row])
+    message = f"the id {ids[row]!r} is that of line {lines[first]} already"
+    rejected[line] = rejection(
+      line, ids[row], SongError("duplicate_id", message), {}
+    )
+  return [rejected[line] for line in sorted(rejected)]
+
+
+def _without(
+  columns: dict[str, np.ndarray], drop: np.ndarray
+) -> dict[str, np.ndarray]:
+  """The index: columns without the rows to drop, and with groups."""
+  keep = {name: ~drop for name in columns}
+  sections = np.repeat(~drop, columns["section_count"])
+  keep |= dict.fromkeys(SECTION_COLUMNS, sections)
+  keep |= dict.fromkeys(RUN_COLUMNS, ~drop[columns["run_song"]])
+  number = (np.cumsum(~drop) - 1).astype(np.uint32)
+  renumbered = columns | {"run_song": number[columns["run_song"]]}
+  index = {name: c[keep[name]] for name, c in renumbered.items()}
+  index["group"] = group_songs(
+    index["id_hash"], [index[f"codes_{track}"] for track in TRACKS]
+  )
+  return {name: index[name] for name in COLUMNS}
+
+
+def _write_index(
+  directory: pathlib.Path, index: dict[str, np.ndarray]
+) -> dict[str, dict[str, Any]]:
+  (directory / "index").mkdir()
+  written = {}
+  for name, column in index.items():
+    writer = ColumnWriter(directory, name, len(column))
+    writer.append(column)
+    written[name] = writer.close()
+  return written
 
 
 def _name_shards(
@@ -170,16 +270,19 @@ def _info(
   index: dict[str, np.ndarray],
   rejected: Sequence[dict[str, Any]],
   shards: dict[str, list[dict[str, Any]]],
+  languages: list[str],
 ) -> dict[str, Any]:
   phrases = Phrases.encode(recipe.tokenizer)
   left_out = sum((part.counts for part in parts), Counter())
-  info = {
+  return {
     "format": FORMAT,
+    "content": recipe.content,
     "rows": sum(part.rows for part in parts),
-    "songs": len(index["id"]),
+    "songs": int(np.sum(index["record"] != NO_RECORD)),
     "rejected": Counter(r["reason"] for r in rejected),
     "left_out": left_out,
-    "hours": float(np.sum(index["frames"] / index["fps"])) / 3600,
+    "hours": int(index["frames"].sum(dtype=np.int64)) / FRAME_RATE / 3600,
+    "languages": languages,
     "windows": _windows_by_track(index),
     "vocab": recipe.vocab.to_json(),
     "vocab_fingerprint": recipe.vocab.fingerprint(),
@@ -192,7 +295,6 @@ def _info(
     "rules": dataclasses.asdict(recipe.rules),
     "shards": shards,
   }
-  return info | {"fingerprint": fingerprint(info)}
 
 
 def _windows_by_track(index: dict[str, np.ndarray]) -> dict[str, int]:

@@ -1,10 +1,12 @@
 """Records: what one sample reads, as bytes, in ArrayRecord shards.
 
   song     uint32  magic, sections, frames of vocal, backing and mixture,
-                   ids in the head, bytes in the song's id
+                   ids in the head, tags, bytes in the song's id
            uint32  by section: ids of its text, ids of its plain text, first
                    frame, end frame, whether it is a chorus
-           uint32  text ids: the head, then both texts, section by section
+           uint32  by tag: its ids
+           uint32  text ids: the head, the tags, then both texts, section by
+                   section
            uint16  codebook 0: vocal, backing, mixture
            bytes   the song's id, UTF-8
   windows  uint32  magic, windows, codebooks, frames
@@ -29,9 +31,9 @@ from yue_jax.encoding import EncodedSection, EncodedSong
 
 TRACKS = ("vocal", "backing", "mixture")
 
-_SONG = 0x31474E53  # "SNG1"
+_SONG = 0x32474E53  # "SNG2"
 _WINDOWS = 0x31444E57  # "WND1"
-_SONG_NUMBERS = 2 + len(TRACKS) + 2  # of a song's first line above
+_SONG_NUMBERS = 2 + len(TRACKS) + 3  # of a song's first line above
 _SECTION_NUMBERS = 5
 _OPTIONS = "group_size:1,uncompressed"
 
@@ -45,8 +47,18 @@ def encode_song_record(song: EncodedSong) -> bytes:
     (len(s.text), len(s.plain_text), s.start, s.end, s.chorus)
     for s in song.sections
   ]
-  header = [_SONG, len(table), *map(len, tracks), len(song.head), len(name)]
-  numbers = np.concatenate([header, np.ravel(table), song.head, *texts])
+  header = [
+    _SONG,
+    len(table),
+    *map(len, tracks),
+    len(song.head),
+    len(song.tags),
+    len(name),
+  ]
+  tags = [len(tag) for tag in song.tags]
+  numbers = np.concatenate(
+    [header, np.ravel(table), tags, song.head, *song.tags, *texts]
+  )
   codes = np.concatenate(tracks)
   return numbers.astype("<u4").tobytes() + codes.astype("<u2").tobytes() + name
 
@@ -54,22 +66,26 @@ def encode_song_record(song: EncodedSong) -> bytes:
 def decode_song_record(record: bytes) -> EncodedSong:
   """Inverse of `encode_song_record`; ValueError for any other bytes."""
   header = _header(record, _SONG, _SONG_NUMBERS, "song")
-  sections, *frames, head_size, name_size = header
+  sections, *frames, head_size, tags, name_size = header
   at = _SONG_NUMBERS
   table = _numbers(record, at, sections * _SECTION_NUMBERS)
   table = table.reshape(sections, _SECTION_NUMBERS)
   at += table.size
-  ends = np.cumsum([head_size, *table[:, :2].ravel()])
+  tag_sizes = _numbers(record, at, tags)
+  at += tags
+  ends = np.cumsum([head_size, *tag_sizes, *table[:, :2].ravel()])
   text = _numbers(record, at, int(ends[-1])).astype(np.int32)
   at = 4 * (at + text.size)  # in bytes from here on
   _expect_size(record, at + 2 * sum(frames) + name_size, "song")
   codes = np.frombuffer(record, "<u2", sum(frames), at)
   tracks = np.split(codes, np.cumsum(frames)[:-1])
   head, *texts = np.split(text, ends[:-1])
+  own_tags, texts = tuple(texts[:tags]), texts[tags:]
   rows = zip(texts[0::2], texts[1::2], table[:, 2:].tolist(), strict=True)
   return EncodedSong(
     id=record[at + codes.nbytes :].decode(),
     head=head,
+    tags=own_tags,
     sections=tuple(
       EncodedSection(own, plain, start, end, bool(chorus))
       for own, plain, (start, end, chorus) in rows

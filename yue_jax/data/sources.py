@@ -77,13 +77,29 @@ def make_source(dataset: Dataset, kind: str, *, seed: int) -> Source:
 
 
 class _PerSong:
-  """What sources with one document per song have in common."""
+  """What sources with one document per song have in common.
+
+  Songs are those with sections and all tracks, numbered from 0.
+  """
 
   def __init__(self, dataset: Dataset):
     self._dataset = dataset
+    index = dataset.index
+    all_tracks = index["tracks"] == 2 ** len(TRACKS) - 1
+    self._rows = np.flatnonzero(all_tracks & (index["section_count"] > 0))
 
   def __len__(self) -> int:
-    return len(self._dataset.songs)
+    return len(self._rows)
+
+  def _column(self, name: str) -> np.ndarray:
+    return self._dataset.index[name][self._rows].astype(np.int64)
+
+  def _cot_lengths(self) -> np.ndarray:
+    phrases = self._dataset.phrases
+    around = len(phrases.segment_start) + 3 + len(phrases.segment_end)
+    sections = self._column("section_count") * around
+    texts = self._column("head") + self._column("text")
+    return texts + 2 * self._column("sung") + sections + 1
 
   def cut_at(self, context: int) -> int:
     return context
@@ -91,7 +107,9 @@ class _PerSong:
   def read(
     self, epoch: int, document: int, *, start: int, length: int
   ) -> list[Part]:
-    song = decode_song_record(self._dataset.songs[document])
+    dataset = self._dataset
+    record = dataset.index["record"][self._rows[document]]
+    song = decode_song_record(dataset.songs[int(record)])
     return [Part(self._build(epoch, document, song), start, start + length)]
 
   def _build(self, epoch: int, number: int, song: EncodedSong) -> Document:
@@ -108,9 +126,10 @@ class SongSource(_PerSong):
     self._kind = kind
 
   def lengths(self, epoch: int) -> np.ndarray:
-    return (_plain_lengths if self._kind == "plain" else _cot_lengths)(
-      self._dataset
-    )
+    if self._kind == "cot":
+      return self._cot_lengths()
+    audio = 2 * self._column("sung") + 3 * self._column("section_count")
+    return self._column("plain_text") + audio + 1
 
   def _build(self, epoch: int, number: int, song: EncodedSong) -> Document:
     dataset = self._dataset
@@ -127,10 +146,7 @@ class ReferenceSource(_PerSong):
   def __init__(self, dataset: Dataset, modes: tuple[str, ...], *, seed: int):
     super().__init__(dataset)
     self._modes, self._seed = modes, seed
-    index = dataset.index
-    self._spans = references.song_spans(
-      index["section_start"], index["section_end"], dataset.section_offsets
-    )
+    self._spans = self._column("span")
 
   def lengths(self, epoch: int) -> np.ndarray:
     songs = np.arange(len(self))
@@ -143,7 +159,7 @@ class ReferenceSource(_PerSong):
       tracks=np.array(tracks)[self._draw_modes(epoch, songs)],
       phrases=self._dataset.phrases,
     )
-    return _cot_lengths(self._dataset) + extra
+    return self._cot_lengths() + extra
 
   def _draw_modes(self, epoch: int, songs: np.ndarray) -> np.ndarray:
     """Indices into the modes, (songs,)."""
@@ -179,7 +195,7 @@ class WindowSource:
     )
 
   def __len__(self) -> int:
-    return len(self._dataset.windows)
+    return len(self._dataset.index["run_record"])
 
   def lengths(self, epoch: int) -> np.ndarray:
     return self._dataset.index["run_windows"].astype(np.int64) * self._window
@@ -198,7 +214,8 @@ class WindowSource:
   ) -> list[Part]:
     dataset = self._dataset
     track = TRACKS[dataset.index["run_track"][document]]
-    run = decode_windows_record(dataset.windows[document])
+    record = dataset.index["run_record"][document]
+    run = decode_windows_record(dataset.windows[int(record)])
     first, last = start // self._window, (start + length) // self._window
     built = [
       documents.window_document(
@@ -207,24 +224,3 @@ class WindowSource:
       for codes in run[first:last]
     ]
     return [Part(document, 0, len(document)) for document in built]
-
-
-def _plain_lengths(dataset: Dataset) -> np.ndarray:
-  index = dataset.index
-  return documents.plain_length(
-    index["section_plain_text"], _frames(dataset), dataset.section_offsets
-  )
-
-
-def _cot_lengths(dataset: Dataset) -> np.ndarray:
-  return documents.cot_length(
-    dataset.index["head"],
-    dataset.index["section_text"],
-    _frames(dataset),
-    dataset.section_offsets,
-    phrases=dataset.phrases,
-  )
-
-
-def _frames(dataset: Dataset) -> np.ndarray:
-  return dataset.index["section_end"] - dataset.index["section_start"]
