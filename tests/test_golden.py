@@ -12,9 +12,11 @@ import pathlib
 import numpy as np
 import pytest
 
+from yue_jax.encoding import RELEASED_PHRASES
 from yue_jax.manifest import read_manifest
 from yue_jax.references import MODE_TRACKS
 from yue_jax.songs import TRACK_KEYS, track_from_row
+from yue_jax.streams import annotate
 from yue_jax.vocab import RELEASED, Stream
 
 TOOL = pathlib.Path(__file__).parent.parent / "tools" / "build_documents.py"
@@ -109,6 +111,23 @@ def test_the_clip_is_a_stretch_of_the_right_tracks(build, reference, kind):
     # Song 3 keeps one section of 675 frames, too short for a longer clip.
     assert len(part) == 337 if row["id"] == "3" else 1000 <= len(part) <= 2000
     assert occurs_in(part, whole)
+
+
+@pytest.mark.parametrize(
+  "kind", ["plain", "cot", *ICL_MODES, "stage2", "stage2_teacher_forcing"]
+)
+def test_streams_are_found_from_ids_alone(build, reference, kind):
+  audio = "window" if kind.startswith("stage2") else "dual"
+  ours, released = build(kind), golden(reference, kind)
+  for song in SONGS:
+    ids, streams = ours[f"ids_{song}"], ours[f"streams_{song}"]
+    found, of_released = (
+      annotate(i, vocab=RELEASED, phrases=RELEASED_PHRASES, audio=audio)
+      for i in (ids, released[f"ids_{song}"])
+    )
+    np.testing.assert_array_equal(found, streams, err_msg=song)
+    if kind not in ICL_MODES:
+      np.testing.assert_array_equal(of_released, streams, err_msg=song)
 
 
 def test_clips_depend_on_the_seed_and_nothing_else(build):

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "yue_jax"
 
 SONGS = {
   "songs", "recordings", "manifest", "documents", "encoding", "references",
-  "codec", "tokenizer",
+  "codec", "tokenizer", "streams",
 }  # fmt: skip
 MODEL = {"model", "attention", "losses", "optimizer", "sharding"}
 TRAINER = {"train", "checkpoint", "main"}

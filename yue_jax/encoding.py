@@ -50,6 +50,22 @@ class Phrases:
     )
 
 
+# Of YuE's own tokenizer, to tell the parts of documents that come as ids.
+RELEASED_PHRASES = Phrases(
+  segment_start=(518, 2962, 29918, 974, 29918, 28192, 29962),
+  segment_end=(518, 355, 29918, 974, 29918, 28192, 29962),
+  reference_start=(518, 2962, 29918, 974, 29918, 5679, 29962),
+  reference_end=(518, 355, 29918, 974, 29918, 5679, 29962),
+  tags_single=(
+    3251, 403, 4696, 2729, 373, 278, 2183, 8282, 13, 29961, 1885, 276, 29962,
+  ),
+  tags_dual=(
+    3251, 403, 4696, 297, 14581, 29899, 11294, 3402, 2729, 373, 278, 2183,
+    8282, 13, 29961, 1885, 276, 29962,
+  ),
+)  # fmt: skip
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class EncodedSection:
   """Ids of a section's text, and its frames (half-open).
