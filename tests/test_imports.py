@@ -14,8 +14,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "yue_jax"
 
 SONGS = {
-  "songs", "recordings", "manifest", "documents", "encoding", "references",
-  "codec", "tokenizer", "streams",
+  "errors", "tracks", "songs", "recordings", "manifest", "documents",
+  "encoding", "references", "codec", "tokenizer", "streams",
 }  # fmt: skip
 MODEL = {"model", "attention", "losses", "optimizer", "sharding"}
 TRAINER = {"train", "checkpoint", "main"}

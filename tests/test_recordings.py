@@ -149,7 +149,7 @@ def test_too_many_languages_are_an_error(tmp_path, tokenizer):
     with pytest.raises(ValueError, match="more than 255 languages, among"):
       prepare(
         write_manifest(tmp_path, rows),
-        tmp_path / "more",
+        tmp_path / f"more-{size}",
         recipe=recipe,
         songs_per_shard=size,
       )

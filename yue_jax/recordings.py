@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from yue_jax.errors import SongError
 from yue_jax.songs import (
   TRACK_KEYS,
   Rules,
-  SongError,
   frame_rate,
   song_id,
   text_field,

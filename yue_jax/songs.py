@@ -1,7 +1,7 @@
 """Songs: rows of an openl2s manifest, validated.
 
 A row is one JSON line: an id, tags, lyrics by section, and paths of three
-.npy arrays of codec codes, relative to the manifest. A row becomes a `Song`
+.npy arrays of codec codes, relative to a folder. A row becomes a `Song`
 or a `SongError` whose reason can be counted; nothing else is raised for bad
 data. Sections that cannot be used are dropped as the released preprocessing
 drops them: their lyrics stay in the head of the document, their sound goes.
@@ -10,32 +10,22 @@ drops them: their lyrics stay in the head of the document, their sound goes.
 from collections.abc import Iterable, Mapping
 import dataclasses
 import os
-import pathlib
 import re
+import reprlib
 from typing import Any
 
 import numpy as np
 
-from yue_jax.codec import check_codes
+from yue_jax.errors import SongError
+from yue_jax.tracks import read_track
 from yue_jax.vocab import Vocab
 
+_MAX_SECONDS = 1e9
 TRACK_KEYS = {
   "vocal": "vocals_codec",
   "backing": "instrumental_codec",
   "mixture": "codec",
 }
-
-
-class SongError(ValueError):
-  """A song that cannot be used; `reason` is a slug fit for counting."""
-
-  def __init__(self, reason: str, message: str):
-    super().__init__(reason, message)
-    self.reason = reason
-    self.message = message
-
-  def __str__(self) -> str:
-    return self.message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,30 +163,19 @@ def track_from_row(
   Windows of a single track need no more than this: as released, they are cut
   from every track that can be read, even where `song_from_row` refuses.
   """
-  path = pathlib.Path(root) / text_field(row, TRACK_KEYS[track])
+  name = text_field(row, TRACK_KEYS[track])
   try:
-    codes = np.lib.format.open_memmap(path, mode="r")
-  except FileNotFoundError:
-    raise SongError("missing_file", f"{track} track: no file {path}") from None
-  except Exception as error:  # a broken header can raise nearly anything
-    message = f"{track} track: {path} is no readable .npy array: {error}"
-    raise SongError("bad_file", message) from error
-  try:
-    check_codes(codes, vocab)
-  except ValueError as error:
-    message = f"{track} track: {path}: {error}"
-    raise SongError("bad_codes", message) from error
-  if not codes.size:
-    message = f"{track} track: {path} has no codes, its shape is {codes.shape}"
-    raise SongError("bad_codes", message)
-  return codes.astype(np.uint16)
+    return read_track(name, root, vocab=vocab)
+  except SongError as error:
+    raise SongError(error.reason, f"{track} track: {error}") from error
 
 
 def text_field(fields: Mapping[str, Any], key: str) -> str:
   """A field that must be text; SongError if it is not."""
   value = fields.get(key)
   if not isinstance(value, str):
-    raise SongError("bad_field", f"{key}: expected a string, got {value!r:.60}")
+    message = f"{key}: expected a string, got {reprlib.repr(value)}"
+    raise SongError("bad_field", message)
   try:
     value.encode()
   except UnicodeEncodeError:  # a lone surrogate, which JSON can spell
@@ -237,10 +216,11 @@ def trim(
 
 def frame_rate(frames: int, seconds: Any, rules: Rules) -> float:
   """Frames a second; SongError if `seconds` cannot be their duration."""
-  if not isinstance(seconds, int | float) or not seconds > 0:
+  if type(seconds) not in (int, float) or not 0 < seconds < _MAX_SECONDS:
     raise SongError(
       "bad_field",
-      f"audio_length_in_sec: expected a positive number, got {seconds!r:.60}",
+      "audio_length_in_sec: expected a positive number,"
+      f" got {reprlib.repr(seconds)}",
     )
   fps = frames / seconds
   if not rules.min_fps <= fps <= rules.max_fps:
@@ -258,9 +238,12 @@ def _section_fault(
   """Why a section must be dropped, or None."""
   start, end = entry.get("codec_frame_start"), entry.get("codec_frame_end")
   if type(start) is not int or type(end) is not int:
-    return f"bad indices {start!r:.40}..{end!r:.40}"
+    return f"bad indices {reprlib.repr(start)}..{reprlib.repr(end)}"
   if not 0 <= start < end <= frames:
-    return f"bad indices {start}..{end} in a song of {frames} frames"
+    return (
+      f"bad indices {reprlib.repr(start)}..{reprlib.repr(end)}"
+      f" in a song of {frames} frames"
+    )
   if (end - start) / fps < rules.min_section_seconds:
     return (
       f"{(end - start) / fps:.2f} s long, "

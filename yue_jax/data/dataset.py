@@ -60,7 +60,7 @@ def open_dataset(directory: str | pathlib.Path) -> Dataset:
   """
   directory = pathlib.Path(directory)
   info = _read_info(directory)
-  return describe(directory, info, _read_index(directory, info["index"]))
+  return describe(directory, info, read_index(directory, info["index"]))
 
 
 def describe(
@@ -130,9 +130,10 @@ def _read_info(directory: pathlib.Path) -> dict[str, Any]:
   return info
 
 
-def _read_index(
+def read_index(
   directory: pathlib.Path, described: dict[str, Any]
 ) -> dict[str, np.ndarray]:
+  """The columns, memory-mapped; ValueError for other rows than described."""
   return {
     name: _read_column(column_path(directory, name), dtype, described, name)
     for name, dtype in COLUMNS.items()

@@ -7,7 +7,7 @@
                       the lengths of documents depend on
   dataset.json    what it is: counts, vocabulary, phrases, languages, columns,
                   shards, fingerprint
-  rejected.jsonl  the rows of the manifest that became no song, why, and
+  rejected.jsonl  the rows of the manifests that became no song, why, and
                   which of their tracks gave windows all the same
 
 Rows that became no song, but gave windows, are in the song table too: their
@@ -21,7 +21,7 @@ import hashlib
 import io
 import json
 import pathlib
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -89,6 +89,12 @@ def fingerprint(info: dict[str, Any]) -> str:
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def checksum(info: dict[str, Any]) -> str:
+  """SHA-256 of all of dataset.json but the checksum itself."""
+  rest = {name: value for name, value in info.items() if name != "checksum"}
+  return hashlib.sha256(json.dumps(rest).encode()).hexdigest()
+
+
 def hash_bytes(content: bytes) -> int:
   """The first 8 bytes of the SHA-256, little endian."""
   return int.from_bytes(hashlib.sha256(content).digest()[:8], "little")
@@ -132,7 +138,7 @@ class ColumnWriter:
     self._left -= len(values)
     self._write(values.astype(self._dtype, casting="same_kind").tobytes())
 
-  def close(self) -> dict[str, Any]:
+  def finish(self) -> dict[str, Any]:
     """Number of rows, and the SHA-256 of the file."""
     self._file.close()
     if self._left:
@@ -142,3 +148,9 @@ class ColumnWriter:
   def _write(self, content: bytes) -> None:
     self._file.write(content)
     self._hash.update(content)
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *_) -> None:
+    self._file.close()

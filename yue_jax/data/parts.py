@@ -1,20 +1,30 @@
-"""One part of a manifest: consecutive rows become two shards and columns.
+"""One part of a data set: consecutive rows become two shards and columns.
+
+  part-00000042/
+    songs.array_record, windows.array_record
+    columns.npz       the columns of `layout`, numbered from 0 in every part
+    rejected.jsonl    rows that became no song
+    part.json         counts and checksums; written last
 
 A part is a task on its own: what it writes depends on its rows alone, not on
-which process works on it or how many there are. A row that cannot become a
-song is listed with its reason and stops nothing. Windows need a single track
-only: as released, they are cut from every track that can be read, as long as
-it is, whether or not its row becomes a song.
+which process works on it or how many there are. Its folder gets its name when
+all of it is there. A row that cannot become a song is listed with its reason
+and stops nothing. Windows need a single track only: as released, they are cut
+from every track that can be read, as long as it is, whether or not its row
+becomes a song.
 """
 
 from collections import Counter
 from collections.abc import Mapping
 import dataclasses
+import hashlib
+import json
 import pathlib
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
+from yue_jax.data.chunks import Chunk, hash_line
 from yue_jax.data.layout import (
   COLUMNS,
   MAX_LANGUAGES,
@@ -22,6 +32,7 @@ from yue_jax.data.layout import (
   hash_bytes,
   hash_codes,
 )
+from yue_jax.data.recipe import Recipe
 from yue_jax.data.records import (
   TRACKS,
   Shard,
@@ -30,137 +41,144 @@ from yue_jax.data.records import (
   encode_windows_record,
 )
 from yue_jax.documents import varied_windows
-from yue_jax.encoding import (
-  INSTRUCTION,
-  EncodedSong,
-  encode_recording,
-  encode_song,
-)
+from yue_jax.encoding import EncodedSong, encode_recording, encode_song
+from yue_jax.errors import SongError
+from yue_jax.manifest import Line, Row, parse_row, read_segment
 from yue_jax.recordings import (
   music_from_tracks,
   music_tracks,
   speech_from_tracks,
 )
 from yue_jax.songs import (
-  Rules,
-  SongError,
   row_language,
   song_from_tracks,
   song_id,
   tracks_from_row,
 )
-from yue_jax.tokenizer import Tokenizer
-from yue_jax.vocab import MAX_CODEBOOKS, Vocab
+from yue_jax.whole_directory import whole_directory
 
-CONTENTS = ("songs", "music", "speech")
 _Tracks = dict[str, np.ndarray | SongError]
-# Groups are found when parts are joined; lines name duplicates then.
+# Groups are found when parts are joined. Duplicates, too: these say where
+# they are and, as lengths and bytes, what their ids are.
 PART_COLUMNS = {n: d for n, d in COLUMNS.items() if n != "group"} | {
-  "line": np.int64
+  "segment": np.uint32,  # of the chunk
+  "line": np.int64,
+  "id_size": np.uint32,
 }
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Recipe:
-  """What a data set depends on besides the manifest.
-
-  Attributes:
-    tokenizer: of the lyrics and tags.
-    vocab: the token-id map, into which the tokenizer must fit.
-    rules: what songs must satisfy.
-    window: frames of a window.
-    windows_per_record: how many windows are read at once; as many as fit into
-      a sample waste nothing (three of 300 frames in 8,192 tokens).
-    content: what a row is: a song with lyrics by section ("songs"), tracks
-      and tags ("music"), or a track and what is said in it ("speech").
-    instruction: how every text of a song begins.
-  """
-
-  tokenizer: Tokenizer
-  vocab: Vocab
-  rules: Rules
-  window: int = 300
-  windows_per_record: int = 3
-  content: str = "songs"
-  instruction: str = INSTRUCTION
-
-  def __post_init__(self):
-    if self.content not in CONTENTS:
-      raise ValueError(f"content={self.content!r}, expected one of {CONTENTS}")
-    for name in ("window", "windows_per_record"):
-      if getattr(self, name) < 1:
-        raise ValueError(f"{name}={getattr(self, name)}, expected 1 or more")
-    if self.windows_per_record > 255:
-      raise ValueError(
-        f"windows_per_record={self.windows_per_record}, expected 255 at most"
-      )
-    self.vocab.check_tokenizer(self.tokenizer.size)
-
-  @property
-  def codebooks(self) -> int:
-    """Of a window: those that have a stream of their own."""
-    return min(self.vocab.codebooks(), MAX_CODEBOOKS)
 
 
 @dataclasses.dataclass(frozen=True)
 class PartTask:
-  """Rows (line number, row or what is wrong with it) of part `number`."""
+  """What to write into the new directory `directory`."""
 
-  number: int
-  rows: list[tuple[int, dict[str, Any] | SongError]]
-  root: pathlib.Path  # of the paths in the manifest
-  directory: pathlib.Path  # to write into
+  chunk: Chunk
+  directory: pathlib.Path
   recipe: Recipe
+  root: pathlib.Path | None  # of paths; None: the folder of their manifest
+  settings: str  # SHA-256 of all settings
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-  """What came of a task.
+  """The contents of part.json.
 
-  Rows of the song table, records and languages are numbered from 0 in every
-  part.
+  Attributes:
+    rows: of the manifest.
+    lines: SHA-256 of them.
+    settings: SHA-256 of all settings.
+    songs, windows: the shards.
+    languages: names of those in the column "language".
+    rejected: rows by reason.
+    left_out: counts of what was left out of songs and tracks.
+    files: SHA-256 of the other files by name.
   """
 
   rows: int
+  lines: str
+  settings: str
   songs: Shard
   windows: Shard
-  columns: dict[str, np.ndarray]  # by the names of PART_COLUMNS
-  ids: list[str]  # of the rows of the song table
   languages: list[str]
-  rejected: list[dict[str, Any]]
-  counts: Counter  # of what was left out of songs and tracks
+  rejected: dict[str, int]
+  left_out: dict[str, int]
+  files: dict[str, str]
+
+  @classmethod
+  def read(cls, directory: pathlib.Path) -> Self:
+    """Of a finished part; ValueError if it is not as it was written."""
+    path = directory / "part.json"
+    try:
+      fields = json.loads(path.read_bytes())
+      shards = {name: Shard(**fields[name]) for name in ("songs", "windows")}
+      part = cls(**fields | shards)
+      for name, expected in part.files.items():
+        if _sha256(directory / name) != expected:
+          raise ValueError(f"{name} has changed")
+      for shard in shards.values():
+        file = directory / shard.name  # until it is joined
+        if file.exists() and file.stat().st_size != shard.bytes:
+          raise ValueError(f"{shard.name} has not {shard.bytes} bytes")
+    except (OSError, ValueError, TypeError, KeyError) as error:
+      raise ValueError(
+        f"{directory} is damaged ({error}); remove it and start again"
+      ) from error
+    return part
 
 
 def write_part(task: PartTask) -> Part:
-  """Writes the shards of one part; a function of the task alone."""
-  folder, number = task.directory, f"{task.number:08}"
+  """Writes one part, unless it is there; a function of the task alone."""
+  try:
+    with whole_directory(task.directory) as folder:
+      _write_files(task, folder)
+  except OSError:
+    # Somebody else may have written the same, just now or long ago.
+    if not (task.directory / "part.json").is_file():
+      raise
+  return Part.read(task.directory)
+
+
+def _write_files(task: PartTask, folder: pathlib.Path) -> None:
+  lines = hashlib.sha256()
   with (
-    ShardWriter(folder / f"songs-{number}") as songs,
-    ShardWriter(folder / f"windows-{number}") as windows,
+    ShardWriter(folder / "songs.array_record") as songs,
+    ShardWriter(folder / "windows.array_record") as windows,
+    open(folder / "rejected.jsonl", "w") as file,
   ):
     writer = _Writer(task.recipe, songs, windows)
-    rejected = []
-    for line, row in task.rows:
-      try:
-        rejected += writer.write_row(line, row, task.root)
-      except Exception as error:
-        error.add_note(f"while preparing line {line} of the manifest")
-        raise
+    rejected = Counter()
+    for number, segment in enumerate(task.chunk.segments):
+      root = task.root or pathlib.Path(segment.manifest).parent
+      for line in read_segment(segment):
+        lines.update(hash_line(line))
+        place = {"manifest": segment.manifest, "line": line.number}
+        try:
+          fault = writer.write_row(number, line, root)
+        except Exception as error:
+          error.add_note(f"while preparing {segment.manifest}:{line.number}")
+          raise
+        if fault:
+          rejected[fault["reason"]] += 1
+          file.write(json.dumps(place | fault) + "\n")
+    if lines.hexdigest() != task.chunk.sha256:
+      raise ValueError(
+        f"{task.chunk.describe()} has changed since it was first read;"
+        " leave manifests as they are until the data set is complete"
+      )
     expect_languages(writer.languages)
-    columns = {
-      name: np.array(values, PART_COLUMNS[name])
-      for name, values in writer.columns.items()
-    }
-    return Part(
-      rows=len(task.rows),
-      songs=songs.close(),
-      windows=windows.close(),
-      columns=columns,
-      ids=writer.ids,
-      languages=list(writer.languages),
-      rejected=rejected,
-      counts=writer.counts,
-    )
+    shards = {"songs": songs.close(), "windows": windows.close()}
+  np.savez(folder / "columns.npz", **writer.arrays())
+  part = Part(
+    rows=task.chunk.rows,
+    lines=task.chunk.sha256,
+    settings=task.settings,
+    **shards,
+    languages=list(writer.languages),
+    rejected=dict(rejected),
+    left_out=dict(+writer.counts),
+    files={n: _sha256(folder / n) for n in ("columns.npz", "rejected.jsonl")},
+  )
+  text = json.dumps(dataclasses.asdict(part), indent=2)
+  (folder / "part.json").write_text(text + "\n")
 
 
 def expect_languages(languages: Mapping[str, int]) -> None:
@@ -172,26 +190,51 @@ def expect_languages(languages: Mapping[str, int]) -> None:
     )
 
 
+def rejection(
+  id: str | None, error: SongError, windows: dict[str, int]
+) -> dict[str, Any]:
+  """Of a line of rejected.jsonl; `windows` counts what its tracks gave."""
+  return {
+    "id": id,
+    "reason": error.reason,
+    "message": error.message,
+    "windows": windows,
+  }
+
+
+def _sha256(path: pathlib.Path) -> str:
+  with open(path, "rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class _Writer:
   """Writes songs and windows, and remembers columns and counts."""
 
   def __init__(self, recipe: Recipe, songs: ShardWriter, windows: ShardWriter):
     self._recipe, self._songs, self._windows = recipe, songs, windows
     self.columns: dict[str, list] = {name: [] for name in PART_COLUMNS}
-    self.ids: list[str] = []
+    self._ids: list[bytes] = []
     self.languages: dict[str, int] = {"": 0}
     self.counts: Counter = Counter()
 
+  def arrays(self) -> dict[str, np.ndarray]:
+    """The columns, and the bytes of all ids as "ids"."""
+    columns = {
+      name: np.array(values, PART_COLUMNS[name])
+      for name, values in self.columns.items()
+    }
+    return columns | {"ids": np.frombuffer(b"".join(self._ids), np.uint8)}
+
   def write_row(
-    self, line: int, row: dict[str, Any] | SongError, root: pathlib.Path
-  ) -> list[dict[str, Any]]:
+    self, segment: int, line: Line, root: pathlib.Path
+  ) -> dict[str, Any] | None:
     """Writes what the row has; returns its rejection if that is no song."""
-    if isinstance(row, SongError):
-      return [rejection(line, None, row, {})]
+    row = parse_row(line.content)
     try:
-      id = song_id(row)
+      id = song_id({} if isinstance(row, SongError) else row)
     except SongError as error:
-      return [rejection(line, None, error, {})]
+      fault = row if isinstance(row, SongError) else error
+      return rejection(None, fault, {})
     tracks = self._read_tracks(row, root)
     fault, song, language = None, None, ""
     try:
@@ -199,14 +242,15 @@ class _Writer:
       song = self._encode(row, tracks)
     except SongError as error:
       fault = error
-    windows = self._write_tracks(len(self.ids), tracks)
+    windows = self._write_tracks(len(self._ids), tracks)
     if song or windows:
-      self._add_row(line, id, language, song, tracks)
+      self._append(segment=segment, line=line.number)
+      self._add_row(id, language, song, tracks)
     if song:
       self._songs.write(encode_song_record(song))
-    return [rejection(line, id, fault, windows)] if fault else []
+    return rejection(id, fault, windows) if fault else None
 
-  def _read_tracks(self, row: dict[str, Any], root: pathlib.Path) -> _Tracks:
+  def _read_tracks(self, row: Row, root: pathlib.Path) -> _Tracks:
     names = {
       "songs": TRACKS,
       "music": music_tracks(row),
@@ -214,7 +258,7 @@ class _Writer:
     }[self._recipe.content]
     return tracks_from_row(row, root, vocab=self._recipe.vocab, names=names)
 
-  def _encode(self, row: dict[str, Any], tracks: _Tracks) -> EncodedSong:
+  def _encode(self, row: Row, tracks: _Tracks) -> EncodedSong:
     recipe = self._recipe
     if recipe.content == "songs":
       song = song_from_tracks(row, tracks, rules=recipe.rules)
@@ -233,19 +277,15 @@ class _Writer:
     return encode_recording(recording, recipe.tokenizer)
 
   def _add_row(
-    self,
-    line: int,
-    id: str,
-    language: str,
-    song: EncodedSong | None,
-    tracks: _Tracks,
+    self, id: str, language: str, song: EncodedSong | None, tracks: _Tracks
   ) -> None:
     """Adds to the song table: a song, or a row that gave windows only."""
-    self.ids.append(id)
+    name = id.encode()
+    self._ids.append(name)
     self._append(
-      line=line,
       record=self._songs.records if song else NO_RECORD,
-      id_hash=hash_bytes(id.encode()),
+      id_hash=hash_bytes(name),
+      id_size=len(name),
       language=self.languages.setdefault(language, len(self.languages)),
       **song_columns(song),
     )
@@ -320,16 +360,3 @@ def song_columns(song: EncodedSong | None) -> dict[str, int]:
     len(sections),
   )
   return dict(zip(names, values, strict=True))
-
-
-def rejection(
-  line: int, id: str | None, error: SongError, windows: dict[str, int]
-) -> dict[str, Any]:
-  """A line of rejected.jsonl; `windows` counts what its tracks gave."""
-  return {
-    "line": line,
-    "id": id,
-    "reason": error.reason,
-    "message": error.message,
-    "windows": windows,
-  }
