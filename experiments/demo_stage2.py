@@ -15,17 +15,20 @@ import dataclasses
 
 import ml_collections
 
-from yue_jax import config, presets
+from yue_jax import config, phases, presets
 from yue_jax.vocab import Vocab
 
 _STEPS = {"short": (100, 460, 240), "long": (100, 900, 600)}
 _VOCAB = Vocab.small(338, codes=160)  # the world's own tokenizer and codes
+_CONTEXT = 232  # one window of 229 tokens
+_SAMPLES = 8
 
 
 def get_config(length: str = "short") -> ml_collections.ConfigDict:
   if length not in _STEPS:
     raise ValueError(f"length={length!r} is not one of {sorted(_STEPS)}")
   warmup, stable, decay = _STEPS[length]
+  step = _SAMPLES * _CONTEXT  # tokens
   run = config.RunConfig(
     seed=0,
     vocab=_VOCAB,
@@ -34,25 +37,34 @@ def get_config(length: str = "short") -> ml_collections.ConfigDict:
     ),
     mesh=config.MeshConfig(fsdp=2),
     data=config.DataConfig(
-      train="runs/demo/data/train",
-      heldout="runs/demo/data/heldout",
-      kind="window",
-      context=232,  # one window of 229 tokens
+      evaluation={
+        "heldout": phases.EvaluationConfig(
+          data="runs/demo/data/heldout", kind="window"
+        )
+      },
     ),
-    batch=config.BatchConfig(samples=8),
-    optimizer=config.OptimizerConfig(
-      peak_rate=5e-3,
-      final_rate=0.0,
-      warmup_steps=warmup,
-      stable_steps=stable,
-      decay_steps=decay,
+    phases=(
+      phases.PhaseConfig(
+        name="all",
+        tokens=(warmup + stable + decay) * step,
+        context=_CONTEXT,
+        samples=_SAMPLES,
+        rate=phases.RateConfig(
+          peak=5e-3, warmup_tokens=warmup * step, decay_tokens=decay * step
+        ),
+        mixture={
+          "songs": phases.SourceConfig(
+            data="runs/demo/data/train", kind="window", weight=1.0
+          )
+        },
+      ),
     ),
+    optimizer=config.OptimizerConfig(),
     loss=config.LossConfig(
       # The leading codebook 0 is given, never generated: conditioning.
       weights={f"codebook_{k}": 1.0 for k in range(8)}
     ),
     train=config.TrainConfig(
-      last_step=warmup + stable + decay,
       log_every=10,
       eval_every=0,
       checkpoint_every=200,

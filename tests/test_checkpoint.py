@@ -9,10 +9,12 @@ import pytest
 
 from tests import tiny
 from yue_jax import checkpoint, config, sharding
-from yue_jax.optimizer import make_optimizer
+from yue_jax.optimizer import learning_rate, make_optimizer
 from yue_jax.train.state import TrainState, init_params, init_state
 
-DATA = checkpoint.DataDescription(fingerprint="a", tokenizer="t", window=25)
+DATA = checkpoint.DataDescription(
+  tokenizer="t", window=25, phases=({"songs": "a"},)
+)
 
 
 def config_of(**changes) -> config.RunConfig:
@@ -20,13 +22,13 @@ def config_of(**changes) -> config.RunConfig:
 
 
 def make_state(cfg, mesh, seed=0) -> TrainState:
-  tx = make_optimizer(cfg.optimizer)
+  tx = make_optimizer(cfg.optimizer, learning_rate(cfg.phases))
   with jax.set_mesh(mesh):
     return jax.jit(lambda: init_state(init_params(cfg.model, seed), tx))()
 
 
 def abstract(cfg, mesh) -> TrainState:
-  tx = make_optimizer(cfg.optimizer)
+  tx = make_optimizer(cfg.optimizer, learning_rate(cfg.phases))
   with jax.set_mesh(mesh):
     state = jax.eval_shape(lambda: init_state(init_params(cfg.model, 0), tx))
     return sharding.on_mesh(mesh, state)
@@ -100,36 +102,83 @@ def test_chunks_are_cut_along_layers(tmp_path):
   assert np.prod(read_chunk) * 4 <= 32 * 2**20
 
 
-@pytest.mark.parametrize(
-  ("table", "name", "value"),
-  [
-    ("mesh", "fsdp", 4),
-    ("batch", "microbatches", 2),
-    ("train", "last_step", 20),
-    ("train", "log_every", 1),
-  ],
-)
-def test_a_continuation_may_change_how_it_runs(table, name, value):
-  plain = config.to_json(config_of())
-  changed = {**plain, table: {**plain[table], name: value}}
-  checkpoint.check_continuation(plain, changed)
+def course(fingerprints=("a", "b"), **changes) -> dict:
+  """What is saved of a run of two phases, of 10 and 5 steps."""
+  phases = [
+    tiny.phase_dict(name="first"),
+    tiny.phase_dict(name="second", steps=5, rate={"peak": 1.0}),
+  ]
+  cfg = config_of(phases=phases[: len(fingerprints)])
+  data = dataclasses.replace(
+    DATA, phases=tuple({"songs": f} for f in fingerprints)
+  )
+  run = {"config": config.to_json(cfg), "data": dataclasses.asdict(data)}
+  return json.loads(json.dumps(run), object_hook=_changed(changes))
+
+
+def _changed(changes):
+  return lambda table: {k: changes.get(k, v) for k, v in table.items()}
 
 
 @pytest.mark.parametrize(
-  ("table", "name", "value"),
+  ("name", "value"),
   [
-    ("model", "layers", 4),
-    ("batch", "samples", 16),
-    ("optimizer", "peak_rate", 0.5),
-    ("data", "seed", 3),
-    ("loss", "weights", {"vocal": 2.0}),
+    ("fsdp", 4),
+    ("microbatches", 2),
+    ("last_step", 9),
+    ("log_every", 1),
+    ("data", "elsewhere"),
+    ("evaluation", {"x": {"data": "y", "kind": "cot"}}),
   ],
 )
-def test_a_continuation_may_not_change_its_course(table, name, value):
-  plain = config.to_json(config_of())
-  changed = {**plain, table: {**plain[table], name: value}}
-  with pytest.raises(ValueError, match=rf"{table}\.{name}.*saved.*given"):
-    checkpoint.check_continuation(plain, changed)
+def test_a_continuation_may_change_how_it_runs(name, value):
+  given = course()
+  if name == "data":
+    for phase in given["config"]["phases"]:
+      phase["mixture"]["songs"]["data"] = value
+  else:
+    given = course(**{name: value})
+  assert given != course()
+  checkpoint.check_continuation(course(), given, step=12)
+
+
+@pytest.mark.parametrize(
+  ("name", "value", "message"),
+  [
+    ("layers", 4, r"model\.layers: saved 2, given 4"),
+    ("peak", 0.5, r"phases\[0\]\.rate\.peak: saved 0.01, given 0.5"),
+    ("samples", 16, r"phases\[0\]\.samples: saved 8, given 16"),
+    ("seed", 3, "data.seed: saved 0, given 3"),
+    ("weights", {"vocal": 2.0}, "loss.weights"),
+    ("fingerprints", ("a", "c"), "songs: saved 'b', given 'c'"),
+    ("fingerprints", ("a",), r"phases\[1\]"),
+    ("fingerprints", ("c", "b"), "songs: saved 'a', given 'c'"),
+  ],
+)
+def test_a_continuation_may_not_change_its_course(name, value, message):
+  with pytest.raises(ValueError, match=message):
+    checkpoint.check_continuation(course(), course(**{name: value}), step=12)
+
+
+def test_phases_to_come_may_change():
+  """At step 10 the second phase has not begun."""
+  one, other = course(("a",)), course(("a", "c"))
+  for saved, given in ((course(), other), (one, other), (other, one)):
+    checkpoint.check_continuation(saved, given, step=10)
+    if len(saved["data"]["phases"]) > 1:
+      with pytest.raises(ValueError, match="another course"):
+        checkpoint.check_continuation(saved, given, step=11)
+
+
+def test_the_phase_under_way_may_end_early_but_not_before_now():
+  saved, given = course(), course()
+  given["config"]["phases"][1]["stop_after"] = 4 * 128
+  checkpoint.check_continuation(saved, given, step=13)
+  with pytest.raises(ValueError, match="the run is at 15"):
+    checkpoint.check_continuation(saved, given, step=15)
+  given["config"]["phases"][0]["stop_after"] = 4 * 128
+  with pytest.raises(ValueError, match="phases begin at steps"):
+    checkpoint.check_continuation(saved, given, step=13)
 
 
 def test_no_checkpoint_is_an_error(tmp_path):
@@ -147,7 +196,12 @@ def test_weights_of_another_shape_are_refused(tmp_path):
   with pytest.raises(ValueError, match="mlp_width: weights 64, config 128"):
     checkpoint.check_same_model(weights, wider, cfg.vocab)
   other_use = dataclasses.replace(
-    cfg.model, dtype="bfloat16", remat="full", init_std=1.0, max_positions=99
+    cfg.model,
+    dtype="bfloat16",
+    remat="full",
+    init_std=1.0,
+    max_positions=99,
+    vocab_size=256,
   )
   checkpoint.check_same_model(weights, other_use, cfg.vocab)
 
@@ -156,11 +210,9 @@ def test_changed_data_may_not_continue_a_run(tmp_path):
   cfg = config_of()
   mesh = tiny.mesh(tiny.MESHES["one"])
   save(tmp_path, cfg, mesh)
-  other_data = dataclasses.replace(DATA, fingerprint="b")
+  other_data = dataclasses.replace(DATA, phases=({"songs": "b"},))
   other = checkpoint.Checkpointer(tmp_path, cfg, data=other_data)
-  with pytest.raises(
-    ValueError, match=r"trained on data .*'a'.* now holds .*'b'"
-  ):
+  with pytest.raises(ValueError, match="songs: saved 'a', given 'b'"):
     other.restore(abstract(cfg, mesh))
 
 

@@ -12,10 +12,10 @@ from yue_jax import config
 
 def changed(path: str, value) -> dict:
   tree = tiny.run_dict()
-  *parents, name = path.split(".")
+  *parents, name = path.replace("phases[0]", "phases.0").split(".")
   table = tree
   for parent in parents:
-    table = table[parent]
+    table = table[int(parent) if parent.isdigit() else parent]
   table[name] = value
   return tree
 
@@ -42,20 +42,29 @@ def test_round_trip_through_json():
     ("model.vocab_size", 100, "no room for the"),
     ("mesh", {"context": 2}, "mesh.context=2"),
     ("mesh", {"fsdp": 3}, "8 rows cannot be dealt"),
-    ("data.context", 128, "exceeds model.max_positions=64"),
-    ("batch.microbatches", 3, "samples=8 is not divisible"),
-    ("optimizer.final_rate", 1.0, "exceeds peak_rate"),
+    ("phases[0].context", 128, "exceeds model.max_positions=64"),
+    ("phases[0].microbatches", 3, "samples=8 is not divisible"),
+    ("phases[0].rate.final", 1.0, "exceeds peak=0.01"),
+    ("phases[0].rate.decay_tokens", 9999, "exceed tokens=1280"),
+    ("phases[0].mixture", {}, "'only' has an empty mixture"),
+    ("phases[0].mixture.songs.rounds", 2.0, "give exactly one of them"),
+    ("phases[0].mixture.songs.packing", "loose", "is not one of"),
+    ("phases[0].mixture.songs.wieght", 2.0, r"songs.wieght"),
+    ("phases", [], "needs at least one"),
+    ("phases", {}, "config.phases must be a list"),
+    ("data.heldout", 1.0, r"heldout=1.0 is not in \[0, 1\)"),
     ("optimizer.beta1", 1.0, r"beta1=1.0 is not in \[0, 1\)"),
-    ("optimizer.warmup_steps", -1, "must not be negative"),
+    ("phases[0].rate.warmup_tokens", -1, "must not be negative"),
     ("loss.weights", {"voice": 1.0}, "unknown stream 'voice'"),
     ("loss.weights", {"vocal": -1.0}, "expected a finite number"),
     ("loss.weights", 3, "config.loss.weights must be a table, got 3"),
-    ("optimizer.peak_rate", float("nan"), "peak_rate=nan must be positive"),
+    ("phases[0].rate.peak", float("nan"), "peak=nan must be positive"),
     ("vocab", 3, "config.vocab must be a table, got 3"),
     ("vocab", {"text_size": 9, "codec_blocks": []}, "no 'xcodec'"),
     ("loss.weights", {"vocal": 0.0}, "trains no stream"),
-    ("train", {}, r"lacks \['train.last_step'\]"),
+    ("optimizer", 3, "config.optimizer must be a table"),
     ("train.last_step", "10", "must be int, got str '10'"),
+    ("train.last_step", 11, "beyond the 10 steps of all phases"),
   ],
 )
 def test_mistakes_are_named(path, value, message):
@@ -71,8 +80,8 @@ def test_missing_table_is_named():
 
 
 def test_whole_numbers_are_accepted_for_fractions():
-  cfg = config.from_config_dict(changed("optimizer.peak_rate", 1))
-  assert cfg.optimizer.peak_rate == 1.0
+  cfg = config.from_config_dict(changed("phases[0].rate.peak", 1))
+  assert cfg.phases[0].rate.peak == 1.0
 
 
 def test_weights_of_unnamed_streams_are_zero():
@@ -91,7 +100,7 @@ def test_experiments_resolve_and_list_every_field(path):
   """A field that the table lacks could not be set on the command line."""
   table = tiny.load_experiment(path)
   cfg = config.from_config_dict(table)
-  assert cfg.train.last_step > 0
+  assert cfg.last_step > 0
   assert json.loads(table.to_json()) == json.loads(
     json.dumps(config.to_json(cfg))
   )

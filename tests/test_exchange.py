@@ -164,7 +164,7 @@ def test_tools_lead_from_checkpoint_to_folder_to_checkpoint(
 
 
 def test_what_the_data_were_is_kept(weights, tmp_path):
-  data = DataDescription(fingerprint="d", tokenizer="t", window=25)
+  data = DataDescription(tokenizer="t", window=25)
   known = dataclasses.replace(weights, data=data)
   assert folder.import_folder(export(tmp_path / "known", known)).data == data
   out = export(tmp_path / "unknown", weights)
@@ -182,7 +182,7 @@ def test_a_broken_description_of_the_data_is_named(exported, data):
 
 def test_only_the_tokenizer_of_training_is_exported(weights, tmp_path):
   tokenizer = train_tokenizer(["la la"], tmp_path / "t.model", size=280)
-  data = DataDescription("d", tokenizer.fingerprint(), window=25)
+  data = DataDescription(tokenizer.fingerprint(), window=25)
   same = dataclasses.replace(weights, data=data)
   other = dataclasses.replace(data, tokenizer="another")
   differs = dataclasses.replace(weights, data=other)

@@ -42,7 +42,7 @@ def made(tmp_path_factory):
     weights = Weights(cfg, vocab, 7, params)
     save_weights(root / "stage1", weights)
     save_weights(root / "stage2", weights)
-    data = DataDescription("d", tokenizer.fingerprint(), window=6)
+    data = DataDescription(tokenizer.fingerprint(), window=6)
     known = dataclasses.replace(weights, data=data)
     save_weights(root / "window6", known)
     data = dataclasses.replace(data, tokenizer="another")

@@ -10,21 +10,21 @@ from tests import tiny
 from yue_jax import config
 from yue_jax.checkpoint import Checkpointer, DataDescription, Weights
 from yue_jax.model import Decoder
-from yue_jax.optimizer import make_optimizer
+from yue_jax.optimizer import learning_rate, make_optimizer
 from yue_jax.sampling import stages
 from yue_jax.train.state import init_params, init_state
 
-DATA = DataDescription(fingerprint="d", tokenizer="t", window=25)
+DATA = DataDescription(tokenizer="t", window=25)
 WEIGHTS = Weights(tiny.MODEL, tiny.VOCAB, 0, {})
 
 
 def trained(path, kind: str):
   """The run directory of a run on documents of that kind."""
   fields = tiny.run_dict()
-  fields["data"] |= {"kind": kind}
+  fields["phases"][0]["mixture"]["songs"]["kind"] = kind
   cfg = config.from_config_dict(fields)
   with jax.set_mesh(tiny.mesh(tiny.MESHES["one"])):
-    tx = make_optimizer(cfg.optimizer)
+    tx = make_optimizer(cfg.optimizer, learning_rate(cfg.phases))
     state = jax.jit(lambda: init_state(init_params(cfg.model, 0), tx))()
   checkpointer = Checkpointer(path, cfg, data=DATA)
   checkpointer.save(state, 1)

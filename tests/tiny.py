@@ -47,17 +47,31 @@ def run_dict(**changes) -> dict:
       "remat": "none",
     },
     "mesh": {},
-    "data": {"train": "", "heldout": "", "kind": "cot", "context": 16},
-    "batch": {"samples": 8},
-    "optimizer": {
-      "peak_rate": 1e-2,
-      "final_rate": 1e-3,
-      "warmup_steps": 2,
-      "stable_steps": 4,
-      "decay_steps": 4,
-    },
+    "data": {},
+    "phases": [phase_dict()],
+    "optimizer": {},
     "loss": {"weights": {"vocal": 1.0, "text": 0.5}},
-    "train": {"last_step": 10},
+    "train": {},
+    **changes,
+  }
+
+
+def phase_dict(data: str = "", *, steps: int = 10, **changes) -> dict:
+  """A phase of so many steps, two of warm-up and four of decay."""
+  context, samples = changes.get("context", 16), changes.get("samples", 8)
+  step = context * samples
+  return {
+    "name": "only",
+    "tokens": steps * step,
+    "context": context,
+    "samples": samples,
+    "rate": {
+      "peak": 1e-2,
+      "final": 1e-3,
+      "warmup_tokens": 2 * step,
+      "decay_tokens": 4 * step,
+    },
+    "mixture": {"songs": {"data": data, "kind": "cot", "weight": 1.0}},
     **changes,
   }
 

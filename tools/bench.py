@@ -40,9 +40,6 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 VOCAB = Vocab.small(338, codes=160)
 CONTEXT, ROWS = 200, 8
 LOSS = config.LossConfig(weights={"vocal": 1.0, "backing": 1.0})
-OPTIMIZER = config.OptimizerConfig(
-  peak_rate=1e-3, final_rate=0.0, warmup_steps=1, stable_steps=0, decay_steps=9
-)
 
 
 def main() -> None:
@@ -110,7 +107,7 @@ class _Step:
   def __init__(self, model, devices: int, samples):
     cfg = config.MeshConfig(fsdp=devices)
     self._mesh = sharding.make_mesh(cfg, jax.devices()[:devices])
-    tx = make_optimizer(OPTIMIZER)
+    tx = make_optimizer(config.OptimizerConfig(), lambda _: 1e-3)
     layout = jax.NamedSharding(self._mesh, sharding.SPECS.batch_abt)
     batches = pipeline.train_batches(
       samples,

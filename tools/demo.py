@@ -210,8 +210,8 @@ class Demo:
       "yue_jax.main",
       f"--config=experiments/demo_{stage}.py:{self.size.variant}",
       f"--run_dir={run_dir}",
-      f"--config.data.train={self.out}/data/train",
-      f"--config.data.heldout={self.out}/data/heldout",
+      f"--config.phases[0].mixture.songs.data={self.out}/data/train",
+      f"--config.data.evaluation.heldout.data={self.out}/data/heldout",
       *self.overrides,
     ]
 

@@ -161,7 +161,7 @@ def check_together(
     )
   first.vocab.check_tokenizer(tokenizer.size)
   for path, weights in ((args.stage1, first), (args.stage2, second)):
-    if weights.data is not None:
+    if weights.data is not None and weights.data.tokenizer:
       tokenizer.check_fingerprint(weights.data.tokenizer, of=str(path))
 
 

@@ -58,7 +58,9 @@ def _draw_losses(axes, run_dir, table, streams) -> None:
   for number, stream in enumerate(streams):
     name, color = f"loss/{stream}", f"C{number}"
     train = [(r["step"], r[name]) for r in records if r["kind"] == "train"]
-    held_out = [(r["step"], r[name]) for r in records if r["kind"] == "eval"]
+    held_out = [
+      (r["step"], r[name]) for r in records if r["kind"] == "eval/heldout"
+    ]
     axes.plot(*zip(*train, strict=True), color=color, alpha=0.35, lw=0.8)
     axes.plot(*zip(*held_out, strict=True), "o-", color=color, label=stream)
     axes.axhline(table["floor"][stream], color=color, ls="--", lw=1)

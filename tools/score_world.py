@@ -134,7 +134,7 @@ def _score(run_dir, floor: nats.Totals, baseline: nats.Totals) -> dict:
   evaluations = [
     record
     for record in read_metrics(run_dir / "metrics.jsonl")
-    if record["kind"] == "eval"
+    if record["kind"] == "eval/heldout"
   ]
   if not evaluations:
     raise ValueError(f"{run_dir} holds no evaluation; has the run ended?")

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import dataclasses
 import importlib.metadata
 import logging
+import re
 from typing import Any
 
 from etils import epath
@@ -24,24 +25,28 @@ import orbax.checkpoint as ocp
 
 from yue_jax import config
 from yue_jax.config import ModelConfig, RunConfig
+from yue_jax.config_tables import read
+from yue_jax.phases import first_steps, phase_at
 from yue_jax.sharding import check_divisible, on_mesh
 from yue_jax.train.state import TrainState, init_params
 from yue_jax.vocab import Vocab
 
-FORMAT = 1
+FORMAT = 2
 _log = logging.getLogger(__name__)
 _CHUNK_BYTES = 32 * 2**20
 _LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
-# What may differ between a run and its continuation.
+# What may differ between a run and its continuation. The contents of data
+# sets are compared by fingerprint, wherever they lie.
 _MAY_CHANGE = (
   "mesh.*",
-  "batch.microbatches",
-  "train.last_step",
-  "train.log_every",
-  "train.eval_every",
-  "train.checkpoint_every",
-  "train.keep_checkpoints",
+  "train.*",
+  "data.evaluation.*",
+  "phases[*].microbatches",
+  "phases[*].stop_after",
+  "phases[*].exclude",
+  "phases[*].mixture.*.data",
+  "phases[*].mixture.*.expected_tokens",
 )
 
 
@@ -50,14 +55,14 @@ class DataDescription:
   """What a model was trained on, as far as its users must know.
 
   Attributes:
-    fingerprint: of the prepared data set.
-    tokenizer: fingerprint of the tokenizer of its text.
-    window: frames of its windows.
+    tokenizer: fingerprint of the tokenizer of its text; "" if not known.
+    window: frames of its windows; 0 if not known.
+    phases: fingerprint of what each source gave, by name, for every phase.
   """
 
-  fingerprint: str
   tokenizer: str
   window: int
+  phases: tuple[dict[str, str], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,13 +142,7 @@ class Checkpointer:
         "the run directory holds weights without the state of a run; name it"
         " in initial_weights and use another run directory"
       )
-    check_continuation(run["config"], self._course["config"])
-    if run["data"] != self._course["data"]:
-      raise ValueError(
-        f"the run was trained on data {run['data']}, but"
-        f" {self._cfg.data.train} now holds {self._course['data']};"
-        " use another run directory, or restore the data set"
-      )
+    check_continuation(run, self._course, step)
     optimizer = {"opt_state": like.opt_state, "step": like.step}
     items = self._manager.restore(
       step,
@@ -177,7 +176,7 @@ def load_weights(path: epath.PathLike, mesh: jax.sharding.Mesh) -> Weights:
   """
   step_dir = find_checkpoint(path)
   run = read_description(step_dir)
-  model = config.read(ModelConfig, run["model"], "model")
+  model = read(ModelConfig, run["model"], "model")
   check_divisible(model, config.MeshConfig(**mesh.shape))
   with jax.set_mesh(mesh):
     like = jax.eval_shape(lambda: init_params(model, seed=0))
@@ -185,7 +184,9 @@ def load_weights(path: epath.PathLike, mesh: jax.sharding.Mesh) -> Weights:
     params = checkpointer.restore(
       step_dir / "params", args=_restore_args(on_mesh(mesh, like))
     )
-  data = DataDescription(**run["data"]) if "data" in run else None
+  data = None
+  if "data" in run:
+    data = read(DataDescription, run["data"], "data")
   vocab = Vocab.from_json(run["vocab"])
   return Weights(model, vocab, run["step"], params, data)
 
@@ -237,24 +238,56 @@ def read_description(step_dir: epath.PathLike) -> dict[str, Any]:
   return run
 
 
-def check_continuation(saved: Mapping, given: Mapping) -> None:
-  """Refuses to continue a run under a config that changes its course.
+def check_continuation(saved: Mapping, given: Mapping, step: int) -> None:
+  """Refuses to continue a run at `step` if its course would be another.
+
+  Phases that have begun are compared, in their configs and in what their
+  sources read; those to come may be changed, and new ones appended.
+
+  Args:
+    saved: "config" and "data" as they are saved with a checkpoint.
+    given: the same of the continuation.
+    step: how many steps were taken.
 
   Raises:
     ValueError: names every field with its saved and its given value.
   """
-  saved, given = _flat(saved), _flat(given)
-  wrong = [
-    f"{name}: saved {saved.get(name)!r}, given {given.get(name)!r}"
-    for name in sorted(saved.keys() | given.keys())
-    if saved.get(name) != given.get(name) and not _may_change(name)
+  before = config.from_config_dict(saved["config"])
+  after = config.from_config_dict(given["config"])
+  begun = phase_at(before.phases, step - 1) + 1 if step else 0
+  wrong = []
+  starts = [first_steps(cfg.phases)[: begun + 1] for cfg in (before, after)]
+  if (
+    starts[0][:begun] != starts[1][:begun]
+    or step > first_steps(after.phases[:begun])[-1]
+  ):
+    wrong.append(
+      f"phases begin at steps {starts[0][:-1]} and the run is at {step};"
+      f" given: {starts[1]}"
+    )
+  old, new = (_course_of(side, begun) for side in (saved, given))
+  wrong += [
+    f"{name}: saved {old.get(name)!r}, given {new.get(name)!r}"
+    for name in sorted(old.keys() | new.keys())
+    if old.get(name) != new.get(name) and not _may_change(name)
   ]
   if wrong:
     raise ValueError(
-      "the run directory holds a run with another config:\n  "
+      "the run directory holds a run that took another course:\n  "
       + "\n  ".join(wrong)
-      + "\nUse another run directory, or set these fields back."
+      + "\nUse another run directory, set these fields back, or restore the"
+      " data sets."
     )
+
+
+def _course_of(run: Mapping, begun: int) -> dict[str, Any]:
+  """All that the first `begun` phases depend on, by name."""
+  return _flat(run["config"] | {"phases": run["config"]["phases"][:begun]}) | {
+    f"data.{name}": value
+    for name, value in _flat(
+      run["data"] | {"phases": run["data"]["phases"][:begun]}
+    ).items()
+  }
 
 
 def check_same_model(
@@ -263,12 +296,13 @@ def check_same_model(
   """Refuses weights of another shape or vocabulary than the run's.
 
   What the weights do not depend on may differ: the longest context is raised
-  in the middle of the paper's training.
+  in the middle of the paper's training, and padding rows of the vocabulary
+  are added or cut (`train.state.resize_vocabulary`).
 
   Raises:
     ValueError: names every field that differs.
   """
-  names = ("dtype", "remat", "init_std", "max_positions")
+  names = ("dtype", "remat", "init_std", "max_positions", "vocab_size")
   free = {name: getattr(model, name) for name in names}
   saved = dataclasses.asdict(dataclasses.replace(weights.model, **free))
   given = dataclasses.asdict(model)
@@ -285,16 +319,23 @@ def check_same_model(
 
 
 def _may_change(name: str) -> bool:
+  name = re.sub(r"\[\d+\]", "[*]", name)
   return any(
-    name == rule or (rule.endswith("*") and name.startswith(rule[:-1]))
+    re.fullmatch(re.escape(rule).replace(r"\*", ".*"), name)
+    or name == rule.removesuffix(".*")
     for rule in _MAY_CHANGE
   )
 
 
 def _flat(tree: Any, path: str = "") -> dict[str, Any]:
-  if not isinstance(tree, Mapping):
+  """Leaves by path, as {"a": [{"b": 1}]} -> {"a[0].b": 1}."""
+  if isinstance(tree, Mapping) and tree:
+    prefix = f"{path}." if path else ""
+    parts = [_flat(v, f"{prefix}{k}") for k, v in tree.items()]
+  elif isinstance(tree, list | tuple) and tree:
+    parts = [_flat(v, f"{path}[{i}]") for i, v in enumerate(tree)]
+  else:
     return {path: tree}
-  parts = [_flat(v, f"{path}.{k}" if path else k) for k, v in tree.items()]
   return {k: v for part in parts for k, v in part.items()}
 
 

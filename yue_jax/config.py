@@ -2,18 +2,19 @@
 
     experiments/x.py -> ConfigDict -> from_config_dict -> RunConfig -> parts
 
-`from_config_dict` is the only reader of a ConfigDict in the package. It
-accepts exactly the fields below: an unknown key, a missing one or one of
-another type is an error that names its path. A constructor further down takes
-its own part and never the whole.
+`from_config_dict` is the only reader of a ConfigDict in the package; it
+accepts exactly the fields below and those of `phases`. A constructor further
+down takes its own part and never the whole.
 """
 
 from collections.abc import Mapping
 import dataclasses
 import math
-import typing
 from typing import Any
 
+from yue_jax import checks
+from yue_jax.config_tables import read
+from yue_jax.phases import DataConfig, PhaseConfig, first_steps
 from yue_jax.vocab import Stream, Vocab
 
 DTYPES = ("float32", "bfloat16")
@@ -55,15 +56,15 @@ class ModelConfig:
   remat: str = "full"
 
   def __post_init__(self):
-    _positive(
+    checks.positive(
       self,
       "vocab_size width mlp_width layers heads kv_heads max_positions"
       " rope_base norm_eps init_std",
     )
-    _one_of(self, "dtype", DTYPES)
-    _one_of(self, "remat", REMAT)
-    _divides(self, "width", "heads")
-    _divides(self, "heads", "kv_heads")
+    checks.one_of(self, "dtype", DTYPES)
+    checks.one_of(self, "remat", REMAT)
+    checks.divides(self, "width", "heads")
+    checks.divides(self, "heads", "kv_heads")
     if self.head_width % 2:
       raise ValueError(
         f"width / heads = {self.head_width} is odd; rotary embeddings turn"
@@ -85,7 +86,7 @@ class MeshConfig:
   tensor: int = 1
 
   def __post_init__(self):
-    _positive(self, "replica fsdp context tensor")
+    checks.positive(self, "replica fsdp context tensor")
     if self.context != 1:
       raise ValueError(
         f"mesh.context={self.context}: sequences cannot be sharded in this"
@@ -103,56 +104,9 @@ class MeshConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DataConfig:
-  """Which documents are read, and how they become samples.
-
-  Attributes:
-    train: prepared data set to train on (made by tools/prepare_songs.py).
-    heldout: prepared data set for evaluation; "" for none.
-    kind: kind of document, one of `data.pipeline.KINDS`.
-    context: tokens in one sample.
-    seed: of the order of documents and of every draw.
-    attend_across_documents: whether a token sees the documents packed before
-      its own in a sample, as in the released training.
-  """
-
-  train: str
-  heldout: str
-  kind: str
-  context: int
-  seed: int = 0
-  attend_across_documents: bool = False
-
-  def __post_init__(self):
-    _positive(self, "context")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class BatchConfig:
-  """Samples per optimiser step, and in how many parts they are computed."""
-
-  samples: int
-  microbatches: int = 1
-
-  def __post_init__(self):
-    _positive(self, "samples microbatches")
-    _divides(self, "samples", "microbatches")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-  """AdamW with the values of the paper (section 5.1), and a schedule.
+  """AdamW with the values of the paper (section 5.1)."""
 
-  The rate rises linearly over `warmup_steps`, stays at `peak_rate` for
-  `stable_steps`, and falls to `final_rate` over `decay_steps` by a half
-  cosine; afterwards it stays there.
-  """
-
-  peak_rate: float
-  final_rate: float
-  warmup_steps: int
-  stable_steps: int
-  decay_steps: int
   beta1: float = 0.9
   beta2: float = 0.95
   eps: float = 1e-8
@@ -160,17 +114,11 @@ class OptimizerConfig:
   clip_norm: float = 1.0
 
   def __post_init__(self):
-    _positive(self, "peak_rate eps clip_norm")
-    _not_negative(
-      self, "final_rate warmup_steps stable_steps decay_steps weight_decay"
-    )
+    checks.positive(self, "eps clip_norm")
+    checks.not_negative(self, "weight_decay")
     for name in ("beta1", "beta2"):
       if not 0 <= getattr(self, name) < 1:
         raise ValueError(f"{name}={getattr(self, name)} is not in [0, 1)")
-    if self.final_rate > self.peak_rate:
-      raise ValueError(
-        f"final_rate={self.final_rate} exceeds peak_rate={self.peak_rate}"
-      )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -204,25 +152,27 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-  """Length of the run and how often things happen, in optimiser steps.
+  """How often things happen, in optimiser steps.
 
   Attributes:
-    last_step: where the run ends.
+    last_step: where the run stops, though phases may go on; 0 for their end.
     log_every: steps between two lines of metrics.
     eval_every: steps between two evaluations; 0 for one at the end only.
+    eval_samples: most samples of a held-out set; 0 for all of them.
     checkpoint_every: steps between two checkpoints.
     keep_checkpoints: how many of the newest are kept.
   """
 
-  last_step: int
+  last_step: int = 0
   log_every: int = 10
   eval_every: int = 0
+  eval_samples: int = 0
   checkpoint_every: int = 1000
   keep_checkpoints: int = 2
 
   def __post_init__(self):
-    _positive(self, "last_step log_every checkpoint_every keep_checkpoints")
-    _not_negative(self, "eval_every")
+    checks.positive(self, "log_every checkpoint_every keep_checkpoints")
+    checks.not_negative(self, "last_step eval_every eval_samples")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -232,6 +182,7 @@ class RunConfig:
   Attributes:
     seed: of the initial weights.
     vocab: the token-id map, as `Vocab.to_json` writes it.
+    phases: one after the other.
     initial_weights: run directory or checkpoint whose weights the run starts
       from, with a fresh optimiser; "" for random ones.
   """
@@ -241,7 +192,7 @@ class RunConfig:
   model: ModelConfig
   mesh: MeshConfig
   data: DataConfig
-  batch: BatchConfig
+  phases: tuple[PhaseConfig, ...]
   optimizer: OptimizerConfig
   loss: LossConfig
   train: TrainConfig
@@ -257,18 +208,38 @@ class RunConfig:
         f" {self.vocab.size} ids of the vocabulary; use"
         f" {self.vocab.padded_size(128)} or more"
       )
-    if self.data.context > self.model.max_positions:
+    if not self.phases:
+      raise ValueError("phases is empty; a run needs at least one")
+    names = [phase.name for phase in self.phases]
+    if len(set(names)) < len(names):
+      raise ValueError(f"names of phases must differ, got {names}")
+    for number, phase in enumerate(self.phases):
+      self._check_phase(f"phases[{number}]", phase)
+    steps = first_steps(self.phases)[-1]
+    if self.train.last_step > steps:
       raise ValueError(
-        f"data.context={self.data.context} exceeds"
+        f"train.last_step={self.train.last_step} is beyond the {steps} steps"
+        " of all phases; give a phase more tokens, or append one"
+      )
+
+  def _check_phase(self, path: str, phase: PhaseConfig) -> None:
+    if phase.context > self.model.max_positions:
+      raise ValueError(
+        f"{path}.context={phase.context} exceeds"
         f" model.max_positions={self.model.max_positions}"
       )
-    rows = self.batch.samples // self.batch.microbatches
+    rows = phase.samples // phase.microbatches
     shards = self.mesh.replica * self.mesh.fsdp
     if rows % shards:
       raise ValueError(
-        f"batch.samples / batch.microbatches = {rows} rows cannot be dealt to"
+        f"{path}: samples / microbatches = {rows} rows cannot be dealt to"
         f" replica x fsdp = {shards} shards; change one"
       )
+
+  @property
+  def last_step(self) -> int:
+    """Where the run stops."""
+    return self.train.last_step or first_steps(self.phases)[-1]
 
 
 def from_config_dict(config: Mapping[str, Any]) -> RunConfig:
@@ -281,86 +252,3 @@ def to_json(cfg: RunConfig) -> dict[str, Any]:
   plain = dataclasses.asdict(cfg)
   plain["vocab"] = cfg.vocab.to_json()
   return plain
-
-
-def read(kind: Any, value: Any, path: str) -> Any:
-  """Reads `value` as `kind`; `path` names it in errors."""
-  if kind is Vocab or typing.get_origin(kind) is dict:
-    _expect_table(value, path)
-  if kind is Vocab:
-    return Vocab.from_json(_plain(value))
-  if dataclasses.is_dataclass(kind):
-    return _read_dataclass(kind, value, path)
-  if typing.get_origin(kind) is dict:
-    value_kind = typing.get_args(kind)[1]
-    return {
-      k: read(value_kind, v, f"{path}.{k}") for k, v in dict(value).items()
-    }
-  if kind is float and type(value) is int:
-    value = float(value)
-  if type(value) is not kind:
-    raise TypeError(
-      f"config.{path} must be {kind.__name__}, got"
-      f" {type(value).__name__} {value!r}"
-    )
-  return value
-
-
-def _read_dataclass(kind: type, value: Any, path: str) -> Any:
-  _expect_table(value, path)
-  fields = {f.name: f for f in dataclasses.fields(kind)}
-  hints = typing.get_type_hints(kind)
-  prefix = f"{path}." if path else ""
-  given = dict(value.items())
-  unknown = sorted(set(given) - set(fields))
-  if unknown:
-    raise ValueError(
-      f"config has unknown keys {[prefix + k for k in unknown]}; known here:"
-      f" {sorted(prefix + k for k in fields)}"
-    )
-  missing = sorted(
-    name
-    for name, f in fields.items()
-    if name not in given and f.default is dataclasses.MISSING
-  )
-  if missing:
-    raise ValueError(f"config lacks {[prefix + k for k in missing]}")
-  return kind(**{k: read(hints[k], v, prefix + k) for k, v in given.items()})
-
-
-def _expect_table(value: Any, path: str) -> None:
-  if not hasattr(value, "items"):  # a ConfigDict is no Mapping
-    raise TypeError(f"config.{path} must be a table, got {value!r}")
-
-
-def _plain(value: Any) -> Any:
-  if hasattr(value, "items"):
-    return {k: _plain(v) for k, v in value.items()}
-  if isinstance(value, list | tuple):
-    return [_plain(v) for v in value]
-  return value
-
-
-def _positive(cfg: Any, names: str) -> None:
-  for name in names.split():
-    if not 0 < getattr(cfg, name) < math.inf:
-      raise ValueError(f"{name}={getattr(cfg, name)} must be positive")
-
-
-def _not_negative(cfg: Any, names: str) -> None:
-  for name in names.split():
-    if not 0 <= getattr(cfg, name) < math.inf:
-      raise ValueError(f"{name}={getattr(cfg, name)} must not be negative")
-
-
-def _one_of(cfg: Any, name: str, allowed: tuple[str, ...]) -> None:
-  if getattr(cfg, name) not in allowed:
-    raise ValueError(f"{name}={getattr(cfg, name)!r} is not one of {allowed}")
-
-
-def _divides(cfg: Any, whole: str, parts: str) -> None:
-  if getattr(cfg, whole) % getattr(cfg, parts):
-    raise ValueError(
-      f"{whole}={getattr(cfg, whole)} is not divisible by"
-      f" {parts}={getattr(cfg, parts)}"
-    )

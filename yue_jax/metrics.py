@@ -68,7 +68,7 @@ class MetricWriter:
     )
 
   def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
-    """Writes one record: `kind` is "train" or "eval"."""
+    """Writes one record: `kind` is "train" or "eval/<held-out set>"."""
     if self._file is None:
       return
     record = {"step": step, "kind": kind, **values}

@@ -1,5 +1,6 @@
-"""AdamW with a warm-up/stable/decay rate and decay chosen by path."""
+"""AdamW, its rate through the phases, and decay chosen by path."""
 
+from collections.abc import Sequence
 import fnmatch
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from yue_jax.config import OptimizerConfig
+from yue_jax.phases import PhaseConfig, first_steps
 
 # First match wins; every parameter must match. Norm scales are not decayed.
 _DECAYED = (
@@ -18,26 +20,33 @@ _DECAYED = (
 )
 
 
-def learning_rate(cfg: OptimizerConfig) -> optax.Schedule:
-  """Rate of update number `count` (0 for the first).
+def learning_rate(phases: Sequence[PhaseConfig]) -> optax.Schedule:
+  """Rate of update number `count` (0 for the first), through all phases.
 
-  The first update already moves: with `warmup_steps=4` the rates are 1/4,
-  2/4, 3/4 and 4/4 of the peak.
+  The first update already moves: with four steps of warm-up the rates are
+  1/4, 2/4, 3/4 and 4/4 of the peak. Beyond the last phase its last rate stays.
   """
-  decay_start = cfg.warmup_steps + cfg.stable_steps
+  starts = first_steps(phases)[:-1]
 
   def rate(count):
-    warm = jnp.minimum(1.0, (count + 1) / max(cfg.warmup_steps, 1))
-    into_decay = count - decay_start
-    if cfg.decay_steps == 0:
-      done = jnp.where(into_decay >= 0, 1.0, 0.0)
-    else:
-      done = jnp.clip(into_decay / cfg.decay_steps, 0.0, 1.0)
-    fall = 0.5 * (1.0 + jnp.cos(jnp.pi * done))
-    span = cfg.peak_rate - cfg.final_rate
-    return warm * (cfg.final_rate + span * fall)
+    value = _phase_rate(phases[0], count)
+    for phase, start in zip(phases[1:], starts[1:], strict=True):
+      later = _phase_rate(phase, count - start)
+      value = jnp.where(count < start, value, later)
+    return value
 
   return rate
+
+
+def _phase_rate(phase: PhaseConfig, step):
+  """Rate at a step of one phase."""
+  peak, final = phase.rate.peak, phase.rate.final
+  warm = jnp.minimum(1.0, (step + 1) / max(phase.warmup_steps, 1))
+  if not phase.decay_steps:
+    return warm * peak
+  into_decay = step - (phase.planned_steps - phase.decay_steps)
+  done = jnp.clip(into_decay / phase.decay_steps, 0.0, 1.0)
+  return warm * (final + (peak - final) * 0.5 * (1.0 + jnp.cos(jnp.pi * done)))
 
 
 def decay_mask(params):
@@ -60,10 +69,12 @@ def decay_mask(params):
   return jax.tree_util.tree_map_with_path(decide, params)
 
 
-def make_optimizer(cfg: OptimizerConfig) -> optax.GradientTransformation:
+def make_optimizer(
+  cfg: OptimizerConfig, rate: optax.Schedule
+) -> optax.GradientTransformation:
   return optax.chain(
     optax.clip_by_global_norm(cfg.clip_norm),
     optax.scale_by_adam(b1=cfg.beta1, b2=cfg.beta2, eps=cfg.eps),
     optax.add_decayed_weights(cfg.weight_decay, mask=decay_mask),
-    optax.scale_by_learning_rate(learning_rate(cfg)),
+    optax.scale_by_learning_rate(rate),
   )

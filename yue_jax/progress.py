@@ -28,14 +28,16 @@ class Progress:
     title: str,
     *,
     start: int = 0,
+    shown: bool = True,
     stream: TextIO | None = None,
   ):
     self._total, self._unit, self._title = total, unit, title
     self._done = self._start = start
+    self._shown = shown  # of several processes, one speaks
     self._stream = sys.stderr if stream is None else stream
     self._began = self._spoke = time.monotonic()
     self._bar = None
-    if self._stream.isatty():
+    if shown and self._stream.isatty():
       self._bar = tqdm.tqdm(
         total=total,
         unit=f" {unit}",
@@ -52,7 +54,7 @@ class Progress:
       if note:
         self._bar.set_postfix_str(note, refresh=False)
       self._bar.update(count)
-    elif (
+    elif self._shown and (
       self._done >= self._total
       or time.monotonic() - self._spoke > _SECONDS_BETWEEN_LINES
     ):

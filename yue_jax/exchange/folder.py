@@ -54,10 +54,9 @@ def export_folder(
   if dtype not in shards.DTYPES:
     raise ValueError(f"dtype {dtype!r}, expected one of {[*shards.DTYPES]}")
   leaves = table.checked_leaves(weights.params, cfg)
-  if tokenizer_model is not None and weights.data is not None:
-    Tokenizer(tokenizer_model).check_fingerprint(
-      weights.data.tokenizer, of="the model"
-    )
+  trained_with = weights.data.tokenizer if weights.data is not None else ""
+  if tokenizer_model is not None and trained_with:
+    Tokenizer(tokenizer_model).check_fingerprint(trained_with, of="the model")
   tensors = {tensor.name: tensor for tensor in table.tensors(cfg)}
   with whole_directory(out) as folder:
     _check_room(folder, tensors.values(), dtype)

@@ -32,11 +32,13 @@ def load_stage(
     FileNotFoundError: there is no finished checkpoint.
   """
   run = read_description(find_checkpoint(path))
-  kind = run["config"]["data"]["kind"] if "config" in run else None
-  if kind is not None and (kind == "window") != (stage == 2):
+  phases = run["config"]["phases"] if "config" in run else []
+  kinds = {s["kind"] for phase in phases for s in phase["mixture"].values()}
+  windows = any(kind.endswith("window") for kind in kinds)
+  if kinds and windows != (stage == 2):
     raise ValueError(
-      f"{path} was trained on documents of kind {kind}, those of stage"
-      f" {3 - stage}; expected a checkpoint of stage {stage}"
+      f"{path} was trained on documents of kind {sorted(kinds)}, those of"
+      f" stage {3 - stage}; expected a checkpoint of stage {stage}"
     )
   return load_weights(path, mesh)
 
@@ -50,4 +52,5 @@ def window_of(weights: Weights, asked: int | None) -> int:
   """Frames of a window of stage 2: as asked, as trained, or as released."""
   if asked is not None:
     return asked
-  return RELEASED_WINDOW if weights.data is None else weights.data.window
+  known = weights.data is not None and weights.data.window
+  return weights.data.window if known else RELEASED_WINDOW

@@ -1,7 +1,7 @@
 """The training loop: the order of its side effects, and why.
 
 Every turn:
-  1. take the batch of this step: a function of (data set, seed, step);
+  1. take the batch of this step: a function of (data sets, phases, seed, step);
   2. dispatch the step: an accelerator works while the host goes on;
   3. write the metrics of the step before, which is ready by now;
   4. evaluate, if due;
@@ -10,9 +10,10 @@ Every turn:
 
 A run continues by itself when its directory holds a checkpoint: the state is
 restored, the data start at the restored step and metrics after it are dropped.
+Phases follow one another without a stop; each has its own shape of batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 import dataclasses
 import json
 import logging
@@ -25,8 +26,10 @@ import numpy as np
 from yue_jax import accounting, checkpoint, config, metrics
 from yue_jax.config import RunConfig
 from yue_jax.data import pipeline
+from yue_jax.data.course import Course, OpenedPhase
 from yue_jax.losses import N_STREAMS
 from yue_jax.optimizer import learning_rate, make_optimizer
+from yue_jax.phases import PhaseConfig, first_steps
 from yue_jax.progress import Progress
 from yue_jax.sharding import SPECS, check_divisible, make_mesh
 from yue_jax.train.state import (
@@ -34,6 +37,7 @@ from yue_jax.train.state import (
   abstract_state,
   init_params,
   init_state,
+  resize_vocabulary,
 )
 from yue_jax.train.step import make_eval_step, make_train_step
 from yue_jax.vocab import Stream
@@ -59,9 +63,12 @@ class Run:
     run_dir = epath.Path(run_dir)
     check_divisible(cfg.model, cfg.mesh)
     self._cfg, self._mesh = cfg, make_mesh(cfg.mesh, devices)
-    self._data, self._heldout = _open_data(cfg)
+    self._rate = learning_rate(cfg.phases)
+    self._course = Course(
+      cfg.phases, cfg.data, vocab=cfg.vocab, cache=run_dir / "plans"
+    )
     self._checkpointer = checkpoint.Checkpointer(
-      run_dir, cfg, data=_description(self._data.info)
+      run_dir, cfg, data=_description(self._course)
     )
     with jax.set_mesh(self._mesh):
       self._state, self._first_step = _start(
@@ -69,77 +76,105 @@ class Run:
       )
       jax.block_until_ready(self._state)
       self._train_step = make_train_step(
-        cfg.model, cfg.loss, make_optimizer(cfg.optimizer)
+        cfg.model, cfg.loss, make_optimizer(cfg.optimizer, self._rate)
       )
       self._eval_step = make_eval_step(cfg.model)
-    if self._first_step > cfg.train.last_step:
+    if self._first_step > cfg.last_step:
       raise ValueError(
-        f"{run_dir} is at step {self._first_step}, beyond"
-        f" train.last_step={cfg.train.last_step}; raise it or use another"
-        " run directory"
+        f"{run_dir} is at step {self._first_step}, beyond the last step"
+        f" {cfg.last_step}; raise train.last_step, append a phase, or use"
+        " another run directory"
       )
     if jax.process_index() == 0:
       run_dir.mkdir(parents=True, exist_ok=True)
       text = json.dumps(config.to_json(cfg), indent=2)
       (run_dir / "config.json").write_text(text + "\n")
     self._writer = metrics.MetricWriter(run_dir, resumed_at=self._first_step)
-    self._rate = learning_rate(cfg.optimizer)
     # CPU devices share one pool of threads: a device that runs ahead into the
     # collectives of the next step can keep another from ending this one.
     self._in_turn = self._mesh.devices.flat[0].platform == "cpu"
     self._meter = _Meter(cfg, self._mesh.size)
 
   def train(self) -> TrainState:
-    """Trains to `cfg.train.last_step` and returns the final state."""
-    batches = pipeline.train_batches(
-      self._data,
-      **self._batch_layout(),
-      first_step=self._first_step,
-      last_step=self._cfg.train.last_step,
-    )
-    _log.info("at step %d of %d", self._first_step, self._cfg.train.last_step)
+    """Trains to the last step and returns the final state."""
+    last = self._cfg.last_step
+    _log.info("at step %d of %d", self._first_step, last)
     with jax.set_mesh(self._mesh):
-      state = self._take(batches)
+      state, self._state = self._state, None  # the first step donates it
+      with Progress(
+        last,
+        "steps",
+        "training",
+        start=self._first_step,
+        shown=jax.process_index() == 0,
+      ) as progress:
+        for phase, first, stop in self._stretches():
+          _log.info("phase %s: steps %d to %d", phase.config.name, first, stop)
+          self._evaluations = self._course.evaluations(
+            phase.config, self._cfg.train.eval_samples
+          )
+          state = self._take(state, phase, first, stop, progress)
     self._checkpointer.close()
     self._writer.close()
     return state
 
-  def _batch_layout(self) -> dict:
+  def _stretches(self) -> Iterator[tuple[OpenedPhase, int, int]]:
+    """Phases with the steps that are left of each, counted in the run."""
+    starts = first_steps(self._cfg.phases)
+    for phase, start, stop in zip(
+      self._course.phases, starts[:-1], starts[1:], strict=True
+    ):
+      first = max(start, self._first_step)
+      stop = min(stop, self._cfg.last_step)
+      if first < stop:
+        yield phase, first, stop
+
+  def _layout(self, phase: PhaseConfig) -> dict:
     return {
-      "samples_per_step": self._cfg.batch.samples,
-      "microbatches": self._cfg.batch.microbatches,
+      "samples_per_step": phase.samples,
+      "microbatches": phase.microbatches,
       "sharding": jax.NamedSharding(self._mesh, SPECS.batch_abt),
     }
 
-  def _take(self, batches) -> TrainState:
+  def _take(
+    self,
+    state: TrainState,
+    phase: OpenedPhase,
+    first: int,
+    stop: int,
+    progress: Progress,
+  ) -> TrainState:
+    """Takes the steps from `first` up to but not `stop` of one phase."""
     every = self._cfg.train
-    state, first_step = self._state, self._first_step
-    self._state = None  # the first step donates it
+    start = first_steps(self._cfg.phases)[self._course.phases.index(phase)]
+    batches = pipeline.train_batches(
+      phase.mixture,
+      **self._layout(phase.config),
+      first_step=first - start,
+      last_step=stop - start,
+    )
     pending = None
-    with Progress(
-      every.last_step, "steps", "training", start=first_step
-    ) as progress:
-      for step, batch in enumerate(batches, start=first_step + 1):
-        state, result = self._train_step(state, batch)
-        if self._in_turn:
-          jax.block_until_ready(state)
-        if pending is not None:
-          self._log(*pending)
-        pending = (step, result)
-        last = step == every.last_step
-        evaluate = last or _due(step, every.eval_every)
-        save = last or _due(step, every.checkpoint_every)
-        if evaluate or save:
-          self._log(*pending)
-          pending = None
-        if evaluate:
-          self._evaluate(state.params, step)
-        if save:
-          self._checkpointer.save(state, step)
-        progress.advance(note=self._meter.note)
+    for step, batch in enumerate(batches, start=first + 1):
+      state, result = self._train_step(state, batch)
+      if self._in_turn:
+        jax.block_until_ready(state)
+      if pending is not None:
+        self._log(*pending)
+      pending = (step, result, phase.config)
+      last = step == self._cfg.last_step
+      evaluate = last or _due(step, every.eval_every)
+      save = last or _due(step, every.checkpoint_every)
+      if evaluate or save or step == stop:
+        self._log(*pending)
+        pending = None
+      if evaluate:
+        self._evaluate(state.params, step, phase.config)
+      if save:
+        self._checkpointer.save(state, step)
+      progress.advance(note=self._meter.note)
     return state
 
-  def _log(self, step: int, result) -> None:
+  def _log(self, step: int, result, phase: PhaseConfig) -> None:
     """Blocks until the step is done; writes a record where one is due.
 
     Raises:
@@ -156,11 +191,11 @@ class Run:
       raise FloatingPointError(
         f"step {step}: loss {result['loss']}, gradient norm"
         f" {result['grad_norm']}; the last good checkpoint is that of step"
-        f" {self._checkpointer.latest_step}. A lower optimizer.peak_rate or"
+        f" {self._checkpointer.latest_step}. A lower rate.peak or"
         " another data.seed may help."
       )
-    self._meter.count(result)
-    if step != self._cfg.train.last_step and not _due(
+    self._meter.count(result, phase)
+    if step != self._cfg.last_step and not _due(
       step, self._cfg.train.log_every
     ):
       return
@@ -173,50 +208,35 @@ class Run:
     }
     self._writer.write(step, "train", values)
 
-  def _evaluate(self, params, step: int) -> None:
-    if self._heldout is None:
-      return
-    batches = pipeline.eval_batches(self._heldout, **self._batch_layout())
-    # One at a time: programs that do not depend on each other may start in
-    # another order on another device, and their collectives then wait for
-    # each other for ever. Summed on the host, in float64.
-    nats, tokens = np.zeros(N_STREAMS), np.zeros(N_STREAMS)
-    for batch in batches:
-      sums = jax.device_get(self._eval_step(params, batch))
-      nats += sums["nats"]
-      tokens += sums["tokens"]
-    values = metrics.losses_by_stream(nats, tokens)
-    _log.info("step %d held out: %s", step, values)
-    self._writer.write(step, "eval", values)
+  def _evaluate(self, params, step: int, phase: PhaseConfig) -> None:
+    """One record for every held-out set, by name."""
+    for name, samples in self._evaluations.items():
+      batches = pipeline.eval_batches(samples, **self._layout(phase))
+      # One at a time: programs that do not depend on each other may start in
+      # another order on another device, and their collectives then wait for
+      # each other for ever. Summed on the host, in float64.
+      nats, tokens = np.zeros(N_STREAMS), np.zeros(N_STREAMS)
+      for batch in batches:
+        sums = jax.device_get(self._eval_step(params, batch))
+        nats += sums["nats"]
+        tokens += sums["tokens"]
+      values = metrics.losses_by_stream(nats, tokens)
+      _log.info("step %d %s: %s", step, name, values)
+      self._writer.write(step, f"eval/{name}", values)
     self._meter.pause()
 
 
-def _open_data(cfg: RunConfig):
-  def open_(path):
-    return pipeline.PlannedSamples(
-      path,
-      kind=cfg.data.kind,
-      context=cfg.data.context,
-      seed=cfg.data.seed,
-      vocab=cfg.vocab,
-      attend_across_documents=cfg.data.attend_across_documents,
-    )
-
-  heldout = open_(cfg.data.heldout) if cfg.data.heldout else None
-  return open_(cfg.data.train), heldout
-
-
-def _description(info: dict) -> checkpoint.DataDescription:
+def _description(course: Course) -> checkpoint.DataDescription:
   return checkpoint.DataDescription(
-    fingerprint=info["fingerprint"],
-    tokenizer=info["tokenizer_fingerprint"],
-    window=info["window"],
+    tokenizer=course.tokenizer,
+    window=course.window,
+    phases=tuple(phase.fingerprints for phase in course.phases),
   )
 
 
 def _start(cfg: RunConfig, mesh, checkpointer) -> tuple[TrainState, int]:
   """The restored state, or else given weights, or else fresh ones."""
-  tx = make_optimizer(cfg.optimizer)
+  tx = make_optimizer(cfg.optimizer, learning_rate(cfg.phases))
 
   def fresh():
     return init_state(init_params(cfg.model, cfg.seed), tx)
@@ -227,7 +247,12 @@ def _start(cfg: RunConfig, mesh, checkpointer) -> tuple[TrainState, int]:
   if cfg.initial_weights:
     weights = checkpoint.load_weights(cfg.initial_weights, mesh)
     checkpoint.check_same_model(weights, cfg.model, cfg.vocab)
-    return jax.jit(lambda p: init_state(p, tx))(weights.params), 0
+    rows = cfg.model.vocab_size
+
+    def given(params):
+      return init_state(resize_vocabulary(params, rows), tx)
+
+    return jax.jit(given)(weights.params), 0
   return jax.jit(fresh)(), 0
 
 
@@ -238,17 +263,22 @@ class _Meter:
   cfg: RunConfig
   devices: int
   note: str = ""
-  _steps: int = 0
+  _slots: int = 0
+  _full_flops: float = 0.0
   _tokens: float = 0.0
   _keys: float = 0.0
   _seconds: float = 0.0
   _since: float = dataclasses.field(default_factory=time.monotonic)
 
-  def count(self, result) -> None:
+  def count(self, result, phase: PhaseConfig) -> None:
     now = time.monotonic()
     self._seconds += now - self._since
     self._since = now
-    self._steps += 1
+    self._slots += phase.tokens_per_step
+    self._full_flops += (
+      phase.tokens_per_step
+      * accounting.train_flops_per_token_full(self.cfg.model, phase.context)
+    )
     self._tokens += float(result["inputs"])
     self._keys += float(result["keys"])
     self.note = f"loss {float(result['loss']):.3f}"
@@ -260,20 +290,20 @@ class _Meter:
   def read(self) -> dict[str, float | None]:
     """Rates since the last reading; starts anew."""
     model, device = self.cfg.model, jax.devices()[0]
-    context = self.cfg.data.context
-    slots = self._steps * self.cfg.batch.samples * context
     # A token of a causal document attends to (length + 1) / 2 keys.
     length = 2 * self._keys / self._tokens - 1
     causal = self._tokens * accounting.train_flops_per_token(model, length)
-    full = slots * accounting.train_flops_per_token_full(model, context)
     device_seconds = self._seconds * self.devices
     values = {
       "tokens_per_second": self._tokens / self._seconds,
-      "fill": self._tokens / slots,
+      "fill": self._tokens / self._slots,
       "mfu": metrics.utilisation(causal / device_seconds, device),
-      "mfu_full": metrics.utilisation(full / device_seconds, device),
+      "mfu_full": metrics.utilisation(
+        self._full_flops / device_seconds, device
+      ),
     }
-    self._steps, self._tokens, self._keys, self._seconds = 0, 0.0, 0.0, 0.0
+    self._slots, self._full_flops = 0, 0.0
+    self._tokens, self._keys, self._seconds = 0.0, 0.0, 0.0
     return values
 
 

@@ -6,12 +6,13 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
+import numpy as np
 import optax
 
 from yue_jax.config import ModelConfig
 from yue_jax.model import Decoder
-from yue_jax.sharding import on_mesh
+from yue_jax.sharding import SPECS, on_mesh
 
 
 @jax.tree_util.register_dataclass
@@ -40,6 +41,22 @@ def abstract_state(
   with jax.set_mesh(mesh):
     like = jax.eval_shape(lambda: init_state(init_params(cfg, seed=0), tx))
   return on_mesh(mesh, like)
+
+
+def resize_vocabulary(params: dict, rows: int) -> dict:
+  """Gives both embedding tables so many rows; call under `jax.jit`.
+
+  Tables are padded for the mesh that trained them. Rows are added or cut at
+  the end, where no token is; new ones copy the last, so that padding stays as
+  unlikely as padding was.
+  """
+
+  def resize(table: Float[Array, "V D"]) -> Float[Array, "rows D"]:
+    kept = np.minimum(np.arange(rows), table.shape[0] - 1)
+    whole = jax.sharding.reshard(table, SPECS.lookup_vd)
+    return jax.sharding.reshard(whole[kept], SPECS.embed_vd)
+
+  return params | {n: resize(params[n]) for n in ("embed", "unembed")}
 
 
 def decoder_graph(cfg: ModelConfig) -> nnx.GraphDef:

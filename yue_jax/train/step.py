@@ -19,7 +19,7 @@ import optax
 
 from yue_jax.config import LossConfig, ModelConfig, RunConfig
 from yue_jax.losses import N_STREAMS, cross_entropy, sums_by_stream
-from yue_jax.optimizer import make_optimizer
+from yue_jax.optimizer import learning_rate, make_optimizer
 from yue_jax.sharding import SPECS
 from yue_jax.train.state import TrainState, abstract_state, decoder_graph
 
@@ -77,15 +77,20 @@ def make_train_step(
   return train_step
 
 
-def lower_train_step(cfg: RunConfig, mesh: Mesh) -> jax.stages.Lowered:
+def lower_train_step(
+  cfg: RunConfig, mesh: Mesh, *, phase: int = 0
+) -> jax.stages.Lowered:
   """The step of a run, lowered for a mesh whose devices need not exist here.
+
+  Phases differ in the shape of their batches, hence in their steps.
 
   `lower_train_step(cfg, mesh).compile()` then runs the compiler of the mesh's
   platform: this is the very step that `loop.Run` executes.
   """
-  tx = make_optimizer(cfg.optimizer)
-  rows = cfg.batch.samples // cfg.batch.microbatches
-  shape = (cfg.batch.microbatches, rows, cfg.data.context)
+  tx = make_optimizer(cfg.optimizer, learning_rate(cfg.phases))
+  its = cfg.phases[phase]
+  rows = its.samples // its.microbatches
+  shape = (its.microbatches, rows, its.context)
   layout = NamedSharding(mesh, SPECS.batch_abt)
   batch = {
     name: jax.ShapeDtypeStruct(shape, dtype, sharding=layout)

@@ -1,0 +1,129 @@
+"""Opening what a run reads: prepared data sets and Megatron's, alike.
+
+Every path is opened once. What is opened knows the hashes of its songs, by
+which they are chosen, and makes sources of documents from those chosen.
+"""
+
+import dataclasses
+import pathlib
+from typing import Protocol
+
+import numpy as np
+
+from yue_jax.data import megatron, sources
+from yue_jax.data.dataset import Dataset, expect_vocab, open_dataset
+from yue_jax.data.selection import SongHashes
+from yue_jax.data.sources import Source
+from yue_jax.vocab import Vocab
+
+
+class Collection(Protocol):
+  """Songs that documents are made of, numbered from 0.
+
+  Attributes:
+    fingerprint: of all of it.
+    tokenizer: fingerprint of the tokenizer of its text; None if not known.
+    window: frames of its windows; None if not known.
+    languages: names, of which `language` (songs,) holds the numbers.
+  """
+
+  fingerprint: str
+  tokenizer: str | None
+  window: int | None
+  languages: tuple[str, ...]
+  language: np.ndarray
+
+  @property
+  def hashes(self) -> SongHashes:
+    """By which songs are chosen."""
+
+  def eligible(self, kind: str) -> np.ndarray:
+    """Songs that have documents of a kind, (songs,) bool."""
+
+  def source(
+    self, kind: str, *, members: np.ndarray, seed: int, longest: int | None
+  ) -> Source:
+    """Documents of a kind of some songs, see `sources.make_source`."""
+
+
+def open_collection(path: str, vocab: Vocab) -> Collection:
+  """Opens a prepared data set, or the Megatron pair with this prefix."""
+  if pathlib.Path(f"{path}.idx").is_file():
+    return _MegatronPair(path, vocab)
+  dataset = open_dataset(path)
+  expect_vocab(dataset, vocab)
+  return _Prepared(dataset)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Prepared:
+  dataset: Dataset
+
+  @property
+  def fingerprint(self) -> str:
+    return self.dataset.info["fingerprint"]
+
+  @property
+  def tokenizer(self) -> str:
+    return self.dataset.info["tokenizer_fingerprint"]
+
+  @property
+  def window(self) -> int:
+    return self.dataset.window
+
+  @property
+  def languages(self) -> tuple[str, ...]:
+    return self.dataset.languages
+
+  @property
+  def language(self) -> np.ndarray:
+    return self.dataset.index["language"]
+
+  @property
+  def hashes(self) -> SongHashes:
+    index = self.dataset.index
+    return SongHashes(
+      index["id_hash"],
+      index["group"],
+      tuple(index[f"codes_{t}"] for t in ("vocal", "backing", "mixture")),
+    )
+
+  def eligible(self, kind: str) -> np.ndarray:
+    return sources.eligible(self.dataset, kind)
+
+  def source(self, kind, *, members, seed, longest) -> Source:
+    return sources.make_source(
+      self.dataset, kind, members=members, seed=seed, longest=longest
+    )
+
+
+class _MegatronPair:
+  tokenizer = None
+  window = None
+  languages = ("",)
+
+  def __init__(self, prefix: str, vocab: Vocab):
+    self._prefix, self._vocab = prefix, vocab
+    documents = megatron.MegatronDocuments(prefix)
+    self.fingerprint = documents.fingerprint
+    self._documents = len(documents)
+    self.language = np.zeros(len(documents), np.uint8)
+
+  @property
+  def hashes(self) -> SongHashes:
+    ids = megatron.megatron_ids(self._prefix)
+    return SongHashes(ids, ids)
+
+  def eligible(self, kind: str) -> np.ndarray:
+    return np.full(self._documents, kind in megatron.KINDS)
+
+  def source(self, kind, *, members, seed, longest) -> Source:
+    del seed  # nothing is drawn
+    if longest is not None:
+      raise ValueError(
+        f"{self._prefix}: documents of {kind} cannot be cut into sections,"
+        " which they do not record; set overlong to 'cut'"
+      )
+    return megatron.make_megatron_source(
+      self._prefix, kind, vocab=self._vocab, members=members
+    )
