@@ -31,27 +31,21 @@ def dataset(tmp_path_factory) -> tuple[pathlib.Path, dict]:
   return root / "data", recipe.vocab.to_json()
 
 
-def run_dict(dataset, **changes) -> dict:
+def run_dict(dataset, *, phase=(), **changes) -> dict:
+  """A run of one phase; `phase` are changes of its fields."""
   path, vocab = dataset
   plain = tiny.run_dict()
+  fields = {"context": 128, "samples": 4} | dict(phase)
+  only = tiny.phase_dict(str(path), steps=STEPS, **fields)
+  only["rate"]["warmup_tokens"] = 2 * 512
   return {
     **plain,
     "vocab": vocab,
     "model": {**plain["model"], "vocab_size": 512, "max_positions": 256},
-    "data": {
-      "train": str(path),
-      "heldout": str(path),
-      "kind": "cot",
-      "context": 128,
-    },
+    "data": {"evaluation": {"songs": {"data": str(path), "kind": "cot"}}},
+    "phases": [only],
     "mesh": {"replica": 2, "fsdp": 2, "tensor": 2},
-    "batch": {"samples": 4},
-    "train": {
-      "last_step": STEPS,
-      "log_every": 1,
-      "eval_every": 25,
-      "checkpoint_every": 5,
-    },
+    "train": {"log_every": 1, "eval_every": 25, "checkpoint_every": 5},
     **changes,
   }
 
@@ -80,7 +74,11 @@ def undisturbed(dataset, tmp_path_factory) -> list[dict]:
 def test_a_run_writes_every_step_and_evaluation(undisturbed):
   steps = [r["step"] for r in undisturbed if r["kind"] == "train"]
   assert steps == list(range(1, STEPS + 1))
-  assert [r["step"] for r in undisturbed if r["kind"] == "eval"] == [25, 50, 60]
+  assert [r["step"] for r in undisturbed if r["kind"] == "eval/songs"] == [
+    25,
+    50,
+    60,
+  ]
   first, last = undisturbed[0], undisturbed[-2]
   assert last["loss"] < first["loss"]
   assert {"loss/text", "loss/mark", "loss/vocal", "loss/backing"} <= set(last)
@@ -175,7 +173,7 @@ def test_the_vocabulary_of_the_data_must_be_the_models(dataset, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_run(dataset, tmp_path):
   tree = run_dict(dataset)
-  tree["optimizer"] = {**tree["optimizer"], "peak_rate": 1e30}
+  tree["phases"][0]["rate"]["peak"] = 1e30
   with pytest.raises(FloatingPointError, match="last good checkpoint"):
     train(tree, tmp_path)
 
@@ -191,9 +189,9 @@ def test_how_often_things_happen(dataset, tmp_path):
   records = train(run_dict(dataset, train=often), tmp_path)
   steps = {
     kind: [r["step"] for r in records if r["kind"] == kind]
-    for kind in ("train", "eval")
+    for kind in ("train", "eval/songs")
   }
-  assert steps == {"train": [4, 8, 9], "eval": [3, 6, 9]}
+  assert steps == {"train": [4, 8, 9], "eval/songs": [3, 6, 9]}
   kept = {int(p.name) for p in (tmp_path / "checkpoints").iterdir()}
   assert kept == {6, 8, 9}
 
@@ -203,7 +201,7 @@ def test_how_often_things_happen(dataset, tmp_path):
   [
     ("--config.model.widht=3", "widht"),
     ("--config.model.width=30", "width=30 is not divisible by heads=4"),
-    ("--config.data.train=/nowhere", "/nowhere"),
+    ("--config.phases[0].mixture.songs.data=/nowhere", "/nowhere"),
   ],
 )
 def test_the_command_line_names_mistakes_in_one_line(
@@ -221,12 +219,13 @@ def test_the_command_line_names_mistakes_in_one_line(
   [
     (None, "seed", 1),
     ("data", "seed", 1),
-    ("data", "kind", "plain"),
-    ("data", "kind", "icl_dual"),
-    ("data", "kind", "window"),
-    ("data", "context", 64),
+    ("songs", "kind", "plain"),
+    ("songs", "kind", "icl_dual"),
+    ("songs", "kind", "window"),
+    ("phase", "context", 64),
     ("data", "attend_across_documents", True),
-    ("batch", "samples", 8),
+    ("data", "heldout", 0.2),
+    ("phase", "samples", 8),
     ("loss", "weights", {"vocal": 1.0}),
   ],
 )
@@ -236,6 +235,11 @@ def test_every_choice_changes_the_run(
   tree = run_dict(dataset, train={"last_step": 2, "log_every": 1})
   if table is None:
     tree[name] = value
+  elif table == "songs":
+    tree["phases"][0]["mixture"]["songs"][name] = value
+    tree["data"]["evaluation"]["songs"][name] = value
+  elif table == "phase":
+    tree = run_dict(dataset, phase={name: value}, train=tree["train"])
   else:
     tree[table] = {**tree[table], name: value}
   if value == "window":
@@ -255,5 +259,5 @@ def test_weights_for_streams_that_the_data_lack_are_an_error(dataset, tmp_path):
 def test_a_run_beyond_its_last_step_is_an_error(dataset, tmp_path):
   tree = run_dict(dataset)
   train({**tree, "train": {**tree["train"], "last_step": 5}}, tmp_path)
-  with pytest.raises(ValueError, match=r"at step 5, beyond .*last_step=4"):
+  with pytest.raises(ValueError, match=r"at step 5, beyond the last step 4"):
     train({**tree, "train": {**tree["train"], "last_step": 4}}, tmp_path)

@@ -11,13 +11,13 @@ import pytest
 from tests.songs_on_disk import prepared
 from yue_jax.data.dataset import open_dataset
 from yue_jax.data.pipeline import (
-  PlannedSamples,
   addressable_rows,
   eval_batches,
   read_rows,
   train_batches,
 )
-from yue_jax.data.samples import FIELDS, empty_sample
+from yue_jax.data.samples import FIELDS, PlannedSamples, empty_sample
+from yue_jax.data.sources import open_source
 
 CONTEXT = 8
 LAYOUTS = {
@@ -81,7 +81,8 @@ def test_rows_are_in_the_order_of_the_samples(name):
 def songs(tmp_path_factory):
   directory = prepared(tmp_path_factory.mktemp("pipeline"), 30)
   vocab = open_dataset(directory).vocab
-  return PlannedSamples(directory, kind="icl", context=256, seed=0, vocab=vocab)
+  source = open_source(directory, "icl", seed=0, vocab=vocab)
+  return PlannedSamples(source, context=256, seed=0)
 
 
 def on_host(batches):
@@ -135,13 +136,9 @@ def songs_in(batches) -> list[tuple[int, ...]]:
 
 def test_each_document_once_per_epoch_in_another_order(tmp_path):
   directory = prepared(tmp_path, 16)
-  samples = PlannedSamples(
-    directory,
-    kind="plain",
-    context=256,
-    seed=0,
-    vocab=open_dataset(directory).vocab,
-  )
+  vocab = open_dataset(directory).vocab
+  source = open_source(directory, "plain", seed=0, vocab=vocab)
+  samples = PlannedSamples(source, context=256, seed=0)
   steps = len(samples)  # of one row each, so that epochs end with a step
   flat = {
     "samples_per_step": 1,

@@ -1,7 +1,5 @@
 """Samples hold whole documents, every target once, and nothing leaks."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -9,7 +7,7 @@ from tests.songs_on_disk import WINDOW, prepared
 from yue_jax.data import samples as samples_module
 from yue_jax.data.dataset import open_dataset
 from yue_jax.data.samples import FIELDS, PlannedSamples, empty_sample
-from yue_jax.data.sources import KINDS, Part, make_source
+from yue_jax.data.sources import KINDS, Part, make_source, open_source
 from yue_jax.documents import Document
 from yue_jax.vocab import Vocab
 
@@ -24,7 +22,8 @@ def directory(tmp_path_factory):
 def open_samples(directory, kind="cot", **changes):
   fields = {"context": CONTEXT, "seed": 0} | changes
   vocab = open_dataset(directory).vocab
-  return PlannedSamples(directory, kind=kind, vocab=vocab, **fields)
+  source = open_source(directory, kind, seed=fields["seed"], vocab=vocab)
+  return PlannedSamples(source, **fields)
 
 
 def part(*ids, start=0, stop=None):
@@ -194,7 +193,7 @@ def test_bad_settings_are_named(directory, changes, message):
 
 def test_vocabulary_of_another_model_is_refused(directory):
   with pytest.raises(ValueError, match="is not that of the data set"):
-    PlannedSamples(directory, kind="cot", context=64, seed=0, vocab=Vocab())
+    open_source(directory, "cot", seed=0, vocab=Vocab())
 
 
 def test_no_windows_is_an_error_for_windows_only(tmp_path):
@@ -204,6 +203,28 @@ def test_no_windows_is_an_error_for_windows_only(tmp_path):
     open_samples(directory, "window", context=10_000)
 
 
-def test_fingerprint_is_that_of_the_data(directory):
-  info = json.loads((directory / "dataset.json").read_text())
-  assert open_samples(directory).info == info
+def test_fingerprints_tell_what_is_read(directory):
+  plain = open_samples(directory)
+  assert open_samples(directory).fingerprint == plain.fingerprint
+  others = [
+    open_samples(directory, **change).fingerprint
+    for change in (
+      {"seed": 1},
+      {"context": 64},
+      {"kind": "plain"},
+      {"kind": "icl"},
+      {"first_epoch": 1},
+      {"attend_across_documents": True},
+    )
+  ]
+  assert len({plain.fingerprint, *others}) == 7
+
+
+def test_epochs_may_begin_later(directory):
+  whole = open_samples(directory, kind="icl")
+  later = open_samples(directory, kind="icl", first_epoch=1)
+  for number in range(3):
+    expected = whole.sample(len(whole) + number)
+    for name, values in later.sample(number).items():
+      np.testing.assert_array_equal(values, expected[name])
+  assert later.locate(0) == whole.locate(len(whole)) == (1, 0)

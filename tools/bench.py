@@ -31,6 +31,8 @@ import jax
 
 from yue_jax import config, presets, sharding
 from yue_jax.data import pipeline
+from yue_jax.data.samples import PlannedSamples
+from yue_jax.data.sources import open_source
 from yue_jax.optimizer import make_optimizer
 from yue_jax.train.state import init_params, init_state
 from yue_jax.train.step import make_train_step
@@ -63,7 +65,7 @@ def main() -> None:
   print(json.dumps(result, indent=2))
 
 
-def measure(samples: pipeline.PlannedSamples) -> dict:
+def measure(samples: PlannedSamples) -> dict:
   """Tokens per second of every contender, and the ratios that matter."""
   tokens = ROWS * CONTEXT
   numbers = itertools.count()
@@ -132,7 +134,7 @@ class _Step:
     jax.block_until_ready((self._state, result))
 
 
-def _samples(folder: pathlib.Path) -> pipeline.PlannedSamples:
+def _samples(folder: pathlib.Path) -> PlannedSamples:
   """A thousand songs of the small world, prepared."""
 
   def tool(name: str, *arguments) -> None:
@@ -151,9 +153,8 @@ def _samples(folder: pathlib.Path) -> pipeline.PlannedSamples:
     "--window=25",
     "--min-section-seconds=0.1",
   )
-  return pipeline.PlannedSamples(
-    data, kind="cot", context=CONTEXT, seed=0, vocab=VOCAB
-  )
+  source = open_source(data, "cot", seed=0, vocab=VOCAB)
+  return PlannedSamples(source, context=CONTEXT, seed=0)
 
 
 def _median(call) -> float:

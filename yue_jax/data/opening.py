@@ -1,16 +1,15 @@
-"""Opening what a run reads: prepared data sets and Megatron's, alike.
+"""Opening what a run reads: collections of songs, and documents from them.
 
 Every path is opened once. What is opened knows the hashes of its songs, by
 which they are chosen, and makes sources of documents from those chosen.
 """
 
 import dataclasses
-import pathlib
 from typing import Protocol
 
 import numpy as np
 
-from yue_jax.data import megatron, sources
+from yue_jax.data import sources
 from yue_jax.data.dataset import Dataset, expect_vocab, open_dataset
 from yue_jax.data.selection import SongHashes
 from yue_jax.data.sources import Source
@@ -40,16 +39,12 @@ class Collection(Protocol):
   def eligible(self, kind: str) -> np.ndarray:
     """Songs that have documents of a kind, (songs,) bool."""
 
-  def source(
-    self, kind: str, *, members: np.ndarray, seed: int, longest: int | None
-  ) -> Source:
+  def source(self, kind: str, *, members: np.ndarray, seed: int) -> Source:
     """Documents of a kind of some songs, see `sources.make_source`."""
 
 
 def open_collection(path: str, vocab: Vocab) -> Collection:
-  """Opens a prepared data set, or the Megatron pair with this prefix."""
-  if pathlib.Path(f"{path}.idx").is_file():
-    return _MegatronPair(path, vocab)
+  """Opens a prepared data set."""
   dataset = open_dataset(path)
   expect_vocab(dataset, vocab)
   return _Prepared(dataset)
@@ -91,39 +86,5 @@ class _Prepared:
   def eligible(self, kind: str) -> np.ndarray:
     return sources.eligible(self.dataset, kind)
 
-  def source(self, kind, *, members, seed, longest) -> Source:
-    return sources.make_source(
-      self.dataset, kind, members=members, seed=seed, longest=longest
-    )
-
-
-class _MegatronPair:
-  tokenizer = None
-  window = None
-  languages = ("",)
-
-  def __init__(self, prefix: str, vocab: Vocab):
-    self._prefix, self._vocab = prefix, vocab
-    documents = megatron.MegatronDocuments(prefix)
-    self.fingerprint = documents.fingerprint
-    self._documents = len(documents)
-    self.language = np.zeros(len(documents), np.uint8)
-
-  @property
-  def hashes(self) -> SongHashes:
-    ids = megatron.megatron_ids(self._prefix)
-    return SongHashes(ids, ids)
-
-  def eligible(self, kind: str) -> np.ndarray:
-    return np.full(self._documents, kind in megatron.KINDS)
-
-  def source(self, kind, *, members, seed, longest) -> Source:
-    del seed  # nothing is drawn
-    if longest is not None:
-      raise ValueError(
-        f"{self._prefix}: documents of {kind} cannot be cut into sections,"
-        " which they do not record; set overlong to 'cut'"
-      )
-    return megatron.make_megatron_source(
-      self._prefix, kind, vocab=self._vocab, members=members
-    )
+  def source(self, kind, *, members, seed) -> Source:
+    return sources.make_source(self.dataset, kind, members=members, seed=seed)

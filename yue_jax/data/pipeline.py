@@ -19,15 +19,7 @@ import grain
 import jax
 import numpy as np
 
-from yue_jax.data.samples import (
-  FIELDS,
-  PlannedSamples,
-  Sample,
-  empty_sample,
-)
-from yue_jax.data.sources import KINDS
-
-__all__ = ["KINDS", "PlannedSamples", "eval_batches", "train_batches"]
+from yue_jax.data.samples import FIELDS, Sample, empty_sample
 
 Batch = dict[str, jax.Array]
 # A few steps hide reading; deep buffers are slow, since Grain 0.2.18 counts
@@ -36,7 +28,7 @@ _STEPS_PER_THREAD = 2
 
 
 class Samples(Protocol):
-  """What batches are made of; `PlannedSamples` is one."""
+  """What batches are made of; `PlannedSamples` and `Mixture` are such."""
 
   context: int
 

@@ -15,16 +15,13 @@ there is no target, unless attention runs on into the next one.
 
 import bisect
 from collections.abc import Sequence
-import pathlib
+import hashlib
 import threading
-from typing import Any
 
 import numpy as np
 
-from yue_jax.data.dataset import expect_vocab, open_dataset
 from yue_jax.data.plan import Plan, count_samples, make_plan
-from yue_jax.data.sources import Part, make_source
-from yue_jax.vocab import Vocab
+from yue_jax.data.sources import Part, Source
 
 Sample = dict[str, np.ndarray]
 FIELDS = {
@@ -40,64 +37,73 @@ _PLANS_KEPT = 2  # prefetching reads the end of one epoch and the next
 class PlannedSamples:
   """Samples of all epochs in one row, numbered from 0.
 
-  Sample n is a function of the data set, the kind, the context, the seed and
-  n. Every document is in every epoch once. Threads may share it.
+  Sample n is a function of the source, the context, the seed and n. Every
+  document is in every epoch once. Threads may share it.
   """
 
   def __init__(
     self,
-    directory: str | pathlib.Path,
+    source: Source,
     *,
-    kind: str,
     context: int,
     seed: int,
-    vocab: Vocab,
     attend_across_documents: bool = False,
+    first_epoch: int = 0,
   ):
-    """Opens a prepared data set; raises an error that says what is wrong.
+    """Plans nothing yet; counts the samples of the first epoch.
 
     Args:
-      directory: written by tools/prepare_songs.py.
-      kind: of documents, one of `sources.KINDS`.
+      source: documents by number, at least one.
       context: places in a sample.
-      seed: of the order of documents and of every draw.
-      vocab: that of the model; must be that of the data set.
+      seed: of the order of documents.
       attend_across_documents: whether a sample is one segment, in which every
         document sees those before it, as in the released training.
+      first_epoch: where sample 0 lies; epochs before it were read elsewhere.
     """
     if context < 2:
       raise ValueError(f"context={context} is too small, expected 2 or more")
-    dataset = open_dataset(directory)
-    expect_vocab(dataset, vocab)
-    self.context = context
-    self.info: dict[str, Any] = dataset.info  # dataset.json
+    self.source, self.context = source, context
+    self.first_epoch = first_epoch
     self._seed = seed
-    self._source = make_source(dataset, kind, seed=seed)
-    if not len(self._source):
-      raise ValueError(
-        f"{dataset.directory} has no documents of kind {kind!r}: it holds"
-        f" {len(dataset.songs)} songs and {len(dataset.windows)} runs of"
-        f" windows; left out: {dataset.info['left_out']}"
-      )
-    self._cut_at = self._source.cut_at(context)
+    self._cut_at = source.cut_at(context)
     self._join = _join_running_on if attend_across_documents else _join_apart
+    # What the samples of an epoch depend on.
+    self.recipe = (source.fingerprint, context, seed, attend_across_documents)
     self._lock = threading.Lock()
     self._plans: dict[int, Plan] = {}
-    self._ends = [self._count(0)]  # samples up to the end of each epoch
+    self._ends = [self._count(first_epoch)]  # samples up to the end of each
+
+  @property
+  def fingerprint(self) -> str:
+    """Of all that sample n depends on but n."""
+    text = repr((*self.recipe, self.first_epoch))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
   def __len__(self) -> int:
-    """Number of samples in epoch 0; in the others too, unless clips vary."""
+    """Samples of the first epoch; of all, unless clips vary."""
     return self._ends[0]
 
   def locate(self, number: int) -> tuple[int, int]:
     """Epoch of a sample, and its number in that epoch."""
-    if not self._source.varies:
-      return divmod(number, len(self))
+    if not self.source.varies:
+      epoch, place = divmod(number, len(self))
+      return self.first_epoch + epoch, place
     with self._lock:
       while self._ends[-1] <= number:
-        self._ends.append(self._ends[-1] + self._count(len(self._ends)))
+        count = self._count(self.first_epoch + len(self._ends))
+        self._ends.append(self._ends[-1] + count)
       epoch = bisect.bisect_right(self._ends, number)
-    return epoch, number - (self._ends[epoch - 1] if epoch else 0)
+    place = number - (self._ends[epoch - 1] if epoch else 0)
+    return self.first_epoch + epoch, place
+
+  def samples_in(self, epoch: int) -> int:
+    """Number of samples of an epoch."""
+    return self._count(epoch) if self.source.varies else len(self)
+
+  def fill(self, epoch: int) -> float:
+    """Share of the places of an epoch that are no padding."""
+    pieces = self.plan(epoch).pieces
+    return float(pieces.length.sum() / (self.samples_in(epoch) * self.context))
 
   def plan(self, epoch: int) -> Plan:
     """The plan of an epoch; the latest few are kept."""
@@ -106,7 +112,7 @@ class PlannedSamples:
         while len(self._plans) >= _PLANS_KEPT:
           del self._plans[min(self._plans)]
         self._plans[epoch] = make_plan(
-          self._source.lengths(epoch),
+          self.source.lengths(epoch),
           context=self.context,
           cut_at=self._cut_at,
           seed=self._seed,
@@ -120,7 +126,7 @@ class PlannedSamples:
     pieces = self.plan(epoch).sample(place)
     parts = []
     for i in range(len(pieces)):
-      parts += self._source.read(
+      parts += self.source.read(
         epoch,
         int(pieces.document[i]),
         start=int(pieces.start[i]),
@@ -130,7 +136,7 @@ class PlannedSamples:
 
   def _count(self, epoch: int) -> int:
     return count_samples(
-      self._source.lengths(epoch), context=self.context, cut_at=self._cut_at
+      self.source.lengths(epoch), context=self.context, cut_at=self._cut_at
     )
 
 

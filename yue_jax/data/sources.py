@@ -9,12 +9,14 @@ index alone, and reads one piece of one document at a time:
   window                       one per run of windows, each window on its own
 """
 
+import hashlib
+import pathlib
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from yue_jax import documents, references
-from yue_jax.data.dataset import Dataset
+from yue_jax.data.dataset import Dataset, expect_vocab, open_dataset
 from yue_jax.data.records import (
   TRACKS,
   decode_song_record,
@@ -22,6 +24,7 @@ from yue_jax.data.records import (
 )
 from yue_jax.documents import TRACK_STREAMS, Document
 from yue_jax.encoding import EncodedSong
+from yue_jax.vocab import Vocab
 
 REFERENCE_MODES = {
   "icl": references.MODES,
@@ -46,9 +49,11 @@ class Source(Protocol):
 
   Attributes:
     varies: whether lengths differ from epoch to epoch.
+    fingerprint: of all that its documents depend on.
   """
 
   varies: bool
+  fingerprint: str
 
   def __len__(self) -> int:
     """Number of documents."""
@@ -65,28 +70,76 @@ class Source(Protocol):
     """One piece of a document, in parts that must not see each other."""
 
 
-def make_source(dataset: Dataset, kind: str, *, seed: int) -> Source:
-  """The source of documents of `kind`; ValueError for any other kind."""
-  if kind in ("plain", "cot"):
-    return SongSource(dataset, kind)
-  if kind in REFERENCE_MODES:
-    return ReferenceSource(dataset, REFERENCE_MODES[kind], seed=seed)
+def eligible(dataset: Dataset, kind: str) -> np.ndarray:
+  """Which songs have documents of a kind, (songs,) bool."""
+  if kind not in KINDS:
+    raise ValueError(f"no documents of kind {kind!r}; there are {KINDS}")
+  index = dataset.index
   if kind == "window":
-    return WindowSource(dataset)
+    found = np.zeros(len(index["record"]), bool)
+    found[index["run_song"]] = True
+    return found
+  all_tracks = index["tracks"] == 2 ** len(TRACKS) - 1
+  return all_tracks & (index["section_count"] > 0)
+
+
+def make_source(
+  dataset: Dataset,
+  kind: str,
+  *,
+  seed: int,
+  members: np.ndarray | None = None,
+) -> Source:
+  """The documents of a kind.
+
+  Args:
+    dataset: what they are made from.
+    kind: one of `KINDS`; ValueError for any other.
+    seed: of every draw.
+    members: numbers of eligible songs, ascending; None for all of them.
+  """
+  if members is None:
+    members = np.flatnonzero(eligible(dataset, kind))
+  if kind in ("plain", "cot"):
+    return SongSource(dataset, kind, members)
+  if kind in REFERENCE_MODES:
+    modes = REFERENCE_MODES[kind]
+    return ReferenceSource(dataset, modes, members, seed=seed)
+  if kind == "window":
+    return WindowSource(dataset, members)
   raise ValueError(f"no documents of kind {kind!r}; there are {KINDS}")
+
+
+def open_source(
+  directory: str | pathlib.Path, kind: str, *, seed: int, vocab: Vocab
+) -> Source:
+  """All documents of a kind in a prepared data set; an error if none."""
+  dataset = open_dataset(directory)
+  expect_vocab(dataset, vocab)
+  source = make_source(dataset, kind, seed=seed)
+  if not len(source):
+    raise ValueError(
+      f"{dataset.directory} has no documents of kind {kind!r}: it holds"
+      f" {len(dataset.songs)} songs and {len(dataset.windows)} runs of"
+      f" windows; left out: {dataset.info['left_out']}"
+    )
+  return source
+
+
+def _fingerprint(dataset: Dataset, kind: object, rows: np.ndarray) -> str:
+  text = f"{dataset.info['fingerprint']} {kind} ".encode()
+  return hashlib.sha256(text + rows.astype("<u8").tobytes()).hexdigest()[:16]
 
 
 class _PerSong:
   """What sources with one document per song have in common.
 
-  Songs are those with sections and all tracks, numbered from 0.
+  `members` are their numbers in the data set; documents count from 0.
   """
 
-  def __init__(self, dataset: Dataset):
+  def __init__(self, dataset: Dataset, members: np.ndarray):
     self._dataset = dataset
-    index = dataset.index
-    all_tracks = index["tracks"] == 2 ** len(TRACKS) - 1
-    self._rows = np.flatnonzero(all_tracks & (index["section_count"] > 0))
+    self._rows = members
 
   def __len__(self) -> int:
     return len(self._rows)
@@ -121,9 +174,10 @@ class SongSource(_PerSong):
 
   varies = False
 
-  def __init__(self, dataset: Dataset, kind: str):
-    super().__init__(dataset)
+  def __init__(self, dataset: Dataset, kind: str, members: np.ndarray):
+    super().__init__(dataset, members)
     self._kind = kind
+    self.fingerprint = _fingerprint(dataset, kind, members)
 
   def lengths(self, epoch: int) -> np.ndarray:
     if self._kind == "cot":
@@ -143,10 +197,18 @@ class ReferenceSource(_PerSong):
 
   varies = True
 
-  def __init__(self, dataset: Dataset, modes: tuple[str, ...], *, seed: int):
-    super().__init__(dataset)
+  def __init__(
+    self,
+    dataset: Dataset,
+    modes: tuple[str, ...],
+    members: np.ndarray,
+    *,
+    seed: int,
+  ):
+    super().__init__(dataset, members)
     self._modes, self._seed = modes, seed
     self._spans = self._column("span")
+    self.fingerprint = _fingerprint(dataset, (modes, seed), members)
 
   def lengths(self, epoch: int) -> np.ndarray:
     songs = np.arange(len(self))
@@ -188,17 +250,22 @@ class WindowSource:
 
   varies = False
 
-  def __init__(self, dataset: Dataset):
+  def __init__(self, dataset: Dataset, members: np.ndarray):
     self._dataset = dataset
+    chosen = np.zeros(len(dataset.index["record"]), bool)
+    chosen[members] = True
+    self._runs = np.flatnonzero(chosen[dataset.index["run_song"]])
+    self.fingerprint = _fingerprint(dataset, "window", self._runs)
     self._window = documents.window_length(
       dataset.window, codebooks=dataset.codebooks
     )
 
   def __len__(self) -> int:
-    return len(self._dataset.index["run_record"])
+    return len(self._runs)
 
   def lengths(self, epoch: int) -> np.ndarray:
-    return self._dataset.index["run_windows"].astype(np.int64) * self._window
+    windows = self._dataset.index["run_windows"][self._runs]
+    return windows.astype(np.int64) * self._window
 
   def cut_at(self, context: int) -> int:
     if context < self._window:
@@ -212,9 +279,9 @@ class WindowSource:
   def read(
     self, epoch: int, document: int, *, start: int, length: int
   ) -> list[Part]:
-    dataset = self._dataset
-    track = TRACKS[dataset.index["run_track"][document]]
-    record = dataset.index["run_record"][document]
+    dataset, row = self._dataset, self._runs[document]
+    track = TRACKS[dataset.index["run_track"][row]]
+    record = dataset.index["run_record"][row]
     run = decode_windows_record(dataset.windows[int(record)])
     first, last = start // self._window, (start + length) // self._window
     built = [
