@@ -12,7 +12,7 @@ import pytest
 from tests import tiny
 from yue_jax import config, sharding
 from yue_jax.optimizer import make_optimizer
-from yue_jax.train.state import init_params, init_state
+from yue_jax.train.state import init_params, init_state, resize_vocabulary
 from yue_jax.train.step import make_eval_step, make_train_step
 from yue_jax.vocab import Stream
 
@@ -180,3 +180,18 @@ def test_optimiser_matches_plain_adamw():
   a, _ = ours.update(grads, ours.init(params), params)
   b, _ = theirs.update(grads, theirs.init(params), params)
   np.testing.assert_allclose(a["embed"], b["embed"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["one", "replica2_fsdp2_tensor2"])
+@pytest.mark.parametrize("rows", [128, 192, 256])
+def test_padding_rows_are_added_and_cut(name, rows):
+  with jax.set_mesh(tiny.mesh(tiny.MESHES[name])):
+    params = jax.jit(lambda: init_params(tiny.MODEL, 0))()
+    resized = jax.jit(lambda p: resize_vocabulary(p, rows))(params)
+  for table in ("embed", "unembed"):
+    old, new = (jax.device_get(p[table]) for p in (params, resized))
+    kept = min(rows, len(old))
+    np.testing.assert_array_equal(new[:kept], old[:kept])
+    assert new.shape == (rows, old.shape[1])
+    assert (new[kept:] == old[-1]).all()
+    assert resized[table].sharding.spec == params[table].sharding.spec

@@ -6,6 +6,7 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 import numpy as np
 import optax
@@ -53,8 +54,9 @@ def resize_vocabulary(params: dict, rows: int) -> dict:
 
   def resize(table: Float[Array, "V D"]) -> Float[Array, "rows D"]:
     kept = np.minimum(np.arange(rows), table.shape[0] - 1)
-    whole = jax.sharding.reshard(table, SPECS.lookup_vd)
-    return jax.sharding.reshard(whole[kept], SPECS.embed_vd)
+    whole = jax.sharding.reshard(table, P(None, "fsdp"))
+    resized = whole.at[kept].get(out_sharding=P(None, "fsdp"))
+    return jax.sharding.reshard(resized, SPECS.embed_vd)
 
   return params | {n: resize(params[n]) for n in ("embed", "unembed")}
 
