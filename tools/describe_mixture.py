@@ -4,9 +4,9 @@
 
 prints for every phase its steps and, for every source, the tokens of one
 epoch, its share, the tokens that the phase reads of it, how often that is,
-and how often it was read in all by then; then the same by kind of document,
-and warnings. Sources whose data sets exist are opened and counted (and their
-songs, packing and held-out share reported); for others `expected_tokens` is
+and how often it was read in all by then; the same by kind of document; and
+warnings. Sources whose data sets exist are opened and counted (and their
+documents and packing reported); for others `expected_tokens` is
 believed, and marked with "~".
 
 Any field of the config can be overridden, as in training.
@@ -27,9 +27,6 @@ from yue_jax.phases import PhaseConfig, SourceConfig, first_steps
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Experiment file; see experiments/.", lock_config=True
-)
-_CACHE = flags.DEFINE_string(
-  "plans", None, "Keep plans here (RUN_DIR/plans is where training looks)."
 )
 # Repeating text data up to 4 times costs little, 16 times much of its value,
 # and 40 times nearly all of it (arXiv 2305.16264).
@@ -57,28 +54,29 @@ class Reading:
   def rounds(self) -> float:
     return self.tokens / self.epoch_tokens
 
+  @property
+  def documents(self) -> tuple[str, str]:
+    """What is the same documents, however it is called in a phase."""
+    return self.source.data, self.source.kind
+
 
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments {argv[1:]}; see --help")
   try:
     cfg = config.from_config_dict(_CONFIG.value)
-    cache = pathlib.Path(_CACHE.value) if _CACHE.value else None
-    readings = read_or_expect(cfg, cache)
+    readings = read_or_expect(cfg)
   except (ValueError, TypeError, OSError) as error:
     sys.exit(f"describe_mixture: {error}")
   print("\n".join(describe(cfg, readings)))
 
 
-def read_or_expect(
-  cfg: config.RunConfig, cache: pathlib.Path | None
-) -> list[Reading]:
+def read_or_expect(cfg: config.RunConfig) -> list[Reading]:
   """From the data if all of them exist, else from what is expected."""
   paths = {s.data for p in cfg.phases for s in p.mixture.values()}
   missing = sorted(p for p in paths if not _exists(p))
   if not missing:
-    course = Course(cfg.phases, cfg.data, vocab=cfg.vocab, cache=cache)
-    return list(_counted(course))
+    return list(_counted(Course(cfg.phases, cfg.data, vocab=cfg.vocab)))
   unknown = sorted(
     f"{phase.name}.{name}"
     for phase in cfg.phases
@@ -95,22 +93,22 @@ def read_or_expect(
 
 def describe(cfg: config.RunConfig, readings: list[Reading]) -> Iterator[str]:
   """Lines of text."""
-  starts, so_far = first_steps(cfg.phases), {}
+  starts, warned = first_steps(cfg.phases), {}
   for number, phase in enumerate(cfg.phases):
     yield (
       f"{phase.name}: steps {starts[number]:,} to {starts[number + 1]:,},"
       f" {phase.samples} x {phase.context:,} tokens a step,"
-      f" {phase.steps * phase.tokens_per_step:.4g} tokens,"
+      f" {_short(phase.steps * phase.tokens_per_step)} tokens,"
       f" rate {phase.rate.peak:g}"
     )
     yield _row(
       "source", "data", "kind", "epoch", "share", "read", "x", "in all"
     )
     ours = [r for r in readings if r.phase == phase.name]
-    total = sum(r.tokens for r in ours)
+    before = readings[: readings.index(ours[0])]
+    total = math.fsum(r.tokens for r in ours)
     for r in ours:
-      key = (r.source.data, r.source.kind)
-      so_far[key] = so_far.get(key, 0.0) + r.rounds
+      same = [b for b in before if b.documents == r.documents]
       yield _row(
         r.name,
         r.source.data,
@@ -119,41 +117,38 @@ def describe(cfg: config.RunConfig, readings: list[Reading]) -> Iterator[str]:
         f"{r.tokens / total:.1%}",
         _short(r.tokens),
         f"{r.rounds:.2f}",
-        f"{so_far[key]:.2f}",
+        f"{math.fsum(s.rounds for s in [*same, r]):.2f}",
       ) + (f"  {r.note}" if r.note else "")
+    yield "  by then, of each kind:"
+    for kind, (distinct, times) in repeats([*before, *ours]).items():
+      yield f"    {kind}: {_short(distinct)} tokens, read {times:.1f} times"
+      warned[kind] = max(times, warned.get(kind, 0.0))
     yield ""
-  by_kind = kinds(readings)
-  yield f"in all: {starts[-1]:,} steps, {_short(_sum(by_kind, 1))} tokens"
-  for kind, (distinct, read) in sorted(by_kind.items()):
-    yield (
-      f"  {kind}: {_short(distinct)} tokens, read {read / distinct:.1f} times"
-    )
-  yield from (f"warning: {line}" for line in warnings(by_kind))
+  tokens = math.fsum(r.tokens for r in readings)
+  yield f"in all: {starts[-1]:,} steps, {_short(tokens)} tokens"
+  yield from (f"warning: {line}" for line in warnings(warned))
 
 
-def kinds(readings: list[Reading]) -> dict[str, tuple[float, float]]:
-  """By kind of document: distinct tokens, and tokens read in all phases."""
-  distinct: dict[tuple[str, str], float] = {}
-  read: dict[str, float] = {}
-  for r in readings:
-    distinct[r.source.kind, r.source.data] = r.epoch_tokens
-    read[r.source.kind] = read.get(r.source.kind, 0.0) + r.tokens
-  return {
-    kind: (sum(v for (k, _), v in distinct.items() if k == kind), tokens)
-    for kind, tokens in read.items()
-  }
+def repeats(readings: list[Reading]) -> dict[str, tuple[float, float]]:
+  """By kind: tokens of all its data sets, and how often they were read."""
+  kinds = sorted({r.source.kind for r in readings})
+  found = {}
+  for kind in kinds:
+    ours = [r for r in readings if r.source.kind == kind]
+    distinct = math.fsum({r.documents: r.epoch_tokens for r in ours}.values())
+    found[kind] = distinct, math.fsum(r.tokens for r in ours) / distinct
+  return found
 
 
-def warnings(by_kind: Mapping[str, tuple[float, float]]) -> Iterator[str]:
-  for kind, (distinct, read) in sorted(by_kind.items()):
-    times = read / distinct
+def warnings(times_by_kind: Mapping[str, float]) -> Iterator[str]:
+  for kind, times in sorted(times_by_kind.items()):
     if times > TOO_OFTEN:
       yield (
         f"{kind} documents are read {times:.0f} times; beyond {TOO_OFTEN}"
         " times repeated text taught little more (arXiv 2305.16264)"
       )
     elif times > OFTEN:
-      yield f"{kind} documents are read {times:.1f} times, new ones teach more"
+      yield f"{kind} documents are read {times:.1f} times; new ones teach more"
     elif times < 1:
       yield f"{1 - times:.0%} of the {kind} documents are never read"
 
@@ -166,7 +161,6 @@ def _counted(course: Course) -> Iterator[Reading]:
     for line, count in zip(phase.mixture.lines, counts, strict=True):
       samples, epoch = line.samples, line.samples.first_epoch
       size, fill = samples.samples_in(epoch), samples.fill(epoch)
-      overlong = samples.source.overlong(epoch, samples.context)
       yield Reading(
         phase.config.name,
         line.name,
@@ -174,7 +168,7 @@ def _counted(course: Course) -> Iterator[Reading]:
         size * samples.context * fill,
         count * samples.context * fill,
         f"{len(samples.source):,} documents in {size:,} samples,"
-        f" {fill:.1%} full, {overlong}",
+        f" {fill:.1%} full",
       )
 
 
@@ -203,10 +197,6 @@ def _expected(phase: PhaseConfig) -> Iterator[Reading]:
 
 def _exists(data: str) -> bool:
   return pathlib.Path(data).exists() or pathlib.Path(f"{data}.idx").exists()
-
-
-def _sum(by_kind: Mapping[str, tuple[float, float]], column: int) -> float:
-  return math.fsum(values[column] for values in by_kind.values())
 
 
 def _short(tokens: float) -> str:
