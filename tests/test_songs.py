@@ -184,6 +184,16 @@ def test_pickled_arrays_are_not_opened(row, tmp_path):
   assert reason(row, tmp_path) == "bad_file"
 
 
+def test_headers_are_not_believed(row, tmp_path):
+  path = tmp_path / "voc.npy"
+  whole = path.read_bytes()
+  for shape in ("(2, 301)", "(2, 9999999999999999999999999)", "(-2, 300)"):
+    path.write_bytes(whole.replace(b"(2, 300)", shape.encode().ljust(8)))
+    with pytest.raises(SongError, match=r"bytes follow|header"):
+      track_from_row(row, tmp_path, track="vocal", vocab=VOCAB)
+    assert reason(row, tmp_path) == "bad_file"
+
+
 def test_a_truncated_array_is_a_bad_file(row, tmp_path):
   whole = (tmp_path / "voc.npy").read_bytes()
   for size in (0, 5, 70, len(whole) // 2, len(whole) - 1):

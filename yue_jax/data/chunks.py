@@ -94,11 +94,17 @@ def find_chunks(
           if building.size >= chunk_bytes or building.rows >= max_rows:
             yield building.chunk(number)
             number, building = number + 1, _Building()
-            progress.advance(file.position - position)
-            position = file.position
-        progress.advance(file.position - position)
+            position = _advance(progress, file, position)
+        _advance(progress, file, position)
     if building.rows:
       yield building.chunk(number)
+
+
+def _advance(progress: Progress, file: ManifestFile, position: int) -> int:
+  """Reports the bytes read since `position`, if any; returns the new one."""
+  if file.position > position:
+    progress.advance(file.position - position)
+  return file.position
 
 
 class _Building:

@@ -148,7 +148,7 @@ def _read_column(
   try:
     rows = described[name]["rows"]
     column = np.load(path, mmap_mode="r", allow_pickle=False)
-  except (KeyError, TypeError, ValueError, OSError, EOFError) as error:
+  except Exception as error:  # a broken header can raise nearly anything
     raise ValueError(f"{path} is damaged ({error!r}); {_ANEW}") from error
   if column.dtype != dtype or column.shape != (rows,):
     raise ValueError(

@@ -24,7 +24,13 @@ from yue_jax.data.columns import (
 )
 from yue_jax.data.dataset import Dataset, describe, read_index
 from yue_jax.data.groups import group_songs
-from yue_jax.data.layout import FORMAT, NO_RECORD, checksum, fingerprint
+from yue_jax.data.layout import (
+  FORMAT,
+  NO_RECORD,
+  checksum,
+  fingerprint,
+  to_text,
+)
 from yue_jax.data.parts import Part, expect_languages
 from yue_jax.data.recipe import Recipe
 from yue_jax.data.records import TRACKS
@@ -101,7 +107,7 @@ def join(
     "tokens": _tokens(dataset),
   }
   info["checksum"] = checksum(info)
-  (folder / "dataset.json").write_text(json.dumps(info, indent=2) + "\n")
+  (folder / "dataset.json").write_bytes(to_text(info))
   folder.rename(out)
   shutil.rmtree(work.path)
   return info

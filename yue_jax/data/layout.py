@@ -95,6 +95,11 @@ def checksum(info: dict[str, Any]) -> str:
   return hashlib.sha256(json.dumps(rest).encode()).hexdigest()
 
 
+def to_text(info: dict[str, Any]) -> bytes:
+  """dataset.json, byte for byte."""
+  return f"{json.dumps(info, indent=2)}\n".encode()
+
+
 def hash_bytes(content: bytes) -> int:
   """The first 8 bytes of the SHA-256, little endian."""
   return int.from_bytes(hashlib.sha256(content).digest()[:8], "little")

@@ -114,13 +114,15 @@ class Shard:
 
   Attributes:
     bytes: size of the file, by which a part of it is told from the whole.
-    sha256: of the records, not of the file.
+    sha256: of the records, whoever wrote them.
+    file_sha256: of the file.
   """
 
   name: str
   records: int
   bytes: int
   sha256: str
+  file_sha256: str
 
 
 class ShardWriter:
@@ -139,8 +141,15 @@ class ShardWriter:
 
   def close(self) -> Shard:
     self._writer.close()
-    size = self.path.stat().st_size
-    return Shard(self.path.name, self.records, size, self._hash.hexdigest())
+    with open(self.path, "rb") as file:
+      whole = hashlib.file_digest(file, "sha256").hexdigest()
+    return Shard(
+      name=self.path.name,
+      records=self.records,
+      bytes=self.path.stat().st_size,
+      sha256=self._hash.hexdigest(),
+      file_sha256=whole,
+    )
 
   def __enter__(self) -> Self:
     return self
