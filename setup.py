@@ -42,6 +42,8 @@ setuptools.setup(
     "tpu": ["jax[tpu]"],
     "hf": PARITY,
     "plots": PLOTS,
+    # Wants protobuf<7 and pyarrow<26: an environment of its own.
+    "beam": ["apache-beam>=2.77,<3"],
     "test": [
       *PARITY,
       *PLOTS,

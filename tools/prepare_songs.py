@@ -16,6 +16,10 @@ the same command without --shard joins them (and writes what is missing).
 Paths of codes are relative to the folder of their manifest, or to --root, and
 must lie inside it, links followed. A row whose path leads out is rejected.
 
+--beam writes the parts with Apache Beam (pip install '.[beam]', in an
+environment of its own), on the runner that its flags name, as in
+--beam --runner=DirectRunner --direct_num_workers=4.
+
 --content music reads rows without lyrics (one to three tracks, and `genres`
 if there are any), --content speech rows of a track `codec` and what is said
 in it, `transcript`. Any row may name its `language`.
@@ -41,7 +45,15 @@ def main(argv: list[str] | None = None) -> None:
   args = _parser().parse_args(argv)
   try:
     settings = _settings(args)
-    if args.shard:
+    if args.beam is not None:
+      from yue_jax.data.beam import prepare_on_beam  # an extra
+
+      del settings["workers"]
+      info = prepare_on_beam(
+        args.manifests, args.out, flags=args.beam, **settings
+      )
+      _report(args.out, info)
+    elif args.shard:
       done, parts = prepare_shard(
         args.manifests, args.out, shard=args.shard, **settings
       )
@@ -134,6 +146,12 @@ def _parser() -> argparse.ArgumentParser:
     help="write only the parts whose number is I modulo N, and do not join",
   )
   add_vocabulary_flags(parser)
+  add(
+    "--beam",
+    nargs=argparse.REMAINDER,
+    metavar="FLAG",
+    help="write the parts with Apache Beam; all that follows are its flags",
+  )
   return parser
 
 

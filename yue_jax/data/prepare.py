@@ -110,17 +110,17 @@ class Run:
   def tasks(self, chunks: Sequence[Chunk]) -> list[PartTask]:
     """Of the chunks whose parts are not there yet."""
     done = self.work.finished(chunks)
-    return [
-      PartTask(
-        chunk,
-        self.work.directory(chunk),
-        self.recipe,
-        self.root,
-        self.work.settings_sha256(),
-      )
-      for chunk in chunks
-      if chunk.number not in done
-    ]
+    return [self.task(chunk) for chunk in chunks if chunk.number not in done]
+
+  def task(self, chunk: Chunk) -> PartTask:
+    """To write the part of a chunk."""
+    return PartTask(
+      chunk,
+      self.work.directory(chunk),
+      self.recipe,
+      self.root,
+      self.work.settings_sha256(),
+    )
 
   def write(self, chunks: Sequence[Chunk], workers: int) -> None:
     """Writes the parts of some chunks that are not there yet."""
