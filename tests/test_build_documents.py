@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 
+from yue_jax.songs import TRACK_KEYS
 from yue_jax.tokenizer import train_tokenizer
 from yue_jax.vocab import Stream, Vocab
 
@@ -14,10 +15,18 @@ TOOL = pathlib.Path(__file__).parent.parent / "tools" / "build_documents.py"
 KINDS = (
   "plain",
   "cot",
+  "cot_mixture",
+  "prefix",
   "icl_dual",
   "icl_mixture",
   "icl_vocal",
   "icl_inst",
+  "tags_mixture",
+  "tags_dual",
+  "mixture",
+  "vocal",
+  "backing",
+  "dual",
   "stage2",
   "stage2_teacher_forcing",
 )
@@ -58,7 +67,7 @@ def manifest(tmp_path):
   }
   rows = [
     row,
-    row | {"id": "b", "codec": "missing.npy"},
+    row | {"id": "b"} | dict.fromkeys(TRACK_KEYS.values(), "missing.npy"),
     row | {"id": None},
     row,
     row | {"id": "c"},
@@ -102,6 +111,33 @@ def test_good_songs_are_kept_and_bad_rows_listed(
     "2 documents, 4 rows dropped",
   ):
     assert dropped in listed
+
+
+def test_tags_and_instructions_are_drawn(tool, manifest, tokenizer):
+  row = json.loads(manifest.read_text().splitlines()[0])
+  row |= {"genres": "la mi do", "transcript": "la"}
+  manifest.write_text(json.dumps(row))
+
+  def drawn(kind):
+    built = (
+      run(tool, manifest, tokenizer, f"--kind={kind}", f"--seed={seed}")
+      for seed in range(8)
+    )
+    return {tuple(arrays["ids_a"].tolist()) for arrays in built}
+
+  tagged, speech = drawn("tags_dual"), drawn("speech")
+  assert len(tagged) > 2
+  assert len({tuple(sorted(ids)) for ids in tagged}) == 1
+  assert len(speech) == len({len(ids) for ids in speech}) == 2
+  vocab = Vocab.small(tokenizer.size, codes=16, codebooks=3)
+  assert {ids[-1] for ids in speech} == {vocab.eoa}
+
+
+def test_tags_are_missed(tool, manifest, tokenizer, capsys):
+  row = json.loads(manifest.read_text().splitlines()[0])
+  manifest.write_text(json.dumps(row | {"genres": ""}))
+  run(tool, manifest, tokenizer, "--kind=tags_mixture")
+  assert "no_tags" in capsys.readouterr().out
 
 
 def test_windows_need_every_codebook(tool, manifest, tokenizer, capsys):

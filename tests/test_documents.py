@@ -5,20 +5,21 @@ import dataclasses
 import numpy as np
 import pytest
 
-from yue_jax import documents
+from yue_jax import documents, lengths
 from yue_jax.encoding import EncodedSection, EncodedSong, Phrases
 from yue_jax.references import MODE_TRACKS, Reference
 from yue_jax.vocab import RELEASED, Stream, Vocab
 
 SMALL = Vocab.small(10, codes=4, codebooks=2)
-PHRASES = Phrases((5,), (6,), (7,), (8,), (1,), (2,))
-T, S, M, R, V, B = (
+PHRASES = Phrases((5,), (6,), (7,), (8,), (9,), (9, 9))
+T, S, M, R, V, B, X = (
   Stream.TEXT,
   Stream.RESTATED,
   Stream.MARK,
   Stream.REFERENCE,
   Stream.VOCAL,
   Stream.BACKING,
+  Stream.MIXTURE,
 )
 
 
@@ -33,7 +34,7 @@ def codes(*values):
 EXAMPLE = EncodedSong(
   id="example",
   head=ids(1, 2),
-  tags=(),
+  tags=(ids(1), ids(2, 4)),
   sections=(EncodedSection(ids(3), ids(4, 3), 0, 2, False),),
   tracks={
     "vocal": codes(0, 1),
@@ -64,7 +65,10 @@ def random_song(rng, number=0):
     for name in ("vocal", "backing", "mixture")
   }
   head = rng.integers(0, 9, rng.integers(1, 20)).astype(np.int32)
-  return EncodedSong(str(number), head, (), tuple(sections), tracks)
+  tags = tuple(
+    rng.integers(0, 9, rng.integers(1, 4)).astype(np.int32) for _ in range(3)
+  )
+  return EncodedSong(str(number), head, tags, tuple(sections), tracks)
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +77,14 @@ def songs():
   return [random_song(rng, number) for number in range(50)]
 
 
-def all_documents(song):
+def dual_documents(song):
+  """With sound of the vocal and the backing track besides clips."""
   yield documents.plain(song, SMALL)
+  yield documents.prefix(song, SMALL)
+  yield documents.unconditional(song, SMALL, tracks=documents.DUAL)
+  yield documents.tagged(
+    song, SMALL, phrase=(9, 9), order=[2, 0, 1], tracks=documents.DUAL
+  )
   yield documents.cot(song, SMALL, phrases=PHRASES)
   for mode in MODE_TRACKS:
     reference = Reference(mode, song.sections[0].start, 1)
@@ -102,6 +112,83 @@ def test_cot_example():
     [1, 2, *EXAMPLE_SECTION, 10],
     [T, T, *EXAMPLE_STREAMS, M],
   )
+
+
+def test_cot_mixture_example():
+  check(
+    documents.cot(EXAMPLE, SMALL, phrases=PHRASES, tracks=["mixture"]),
+    [1, 2, 5, 3, 11, 26, 34, 34, 12, 6, 10],
+    [T, T, M, S, M, M, X, X, M, M, M],
+  )
+
+
+def test_prefix_example():
+  check(
+    documents.prefix(EXAMPLE, SMALL),
+    [1, 2, 11, 26, 32, 35, 33, 34, 12, 10],
+    [T, T, M, M, V, B, V, B, M, M],
+  )
+
+
+def test_prefix_has_the_sound_between_sections(songs):
+  for song in songs:
+    document = documents.prefix(song, SMALL)
+    start, end = song.sections[0].start, song.sections[-1].end
+    expected = song.tracks["vocal"][start:end] + SMALL.codebook(0).start
+    np.testing.assert_array_equal(document.ids[document.streams == V], expected)
+
+
+@pytest.mark.parametrize(
+  ("tracks", "sound", "streams"),
+  [
+    (documents.DUAL, [32, 35, 33, 34], [V, B, V, B]),
+    (("mixture",), [34, 34], [X, X]),
+    (("vocal",), [32, 33], [V, V]),
+    (("backing",), [35, 34], [B, B]),
+  ],
+)
+def test_examples_without_lyrics(tracks, sound, streams):
+  check(
+    documents.unconditional(EXAMPLE, SMALL, tracks=tracks),
+    [11, 26, *sound, 12, 10],
+    [M, M, *streams, M, M],
+  )
+  check(
+    documents.tagged(EXAMPLE, SMALL, phrase=(9,), order=[1, 0], tracks=tracks),
+    [9, 2, 4, 1, 11, 26, *sound, 12, 10],
+    [T, T, T, T, M, M, *streams, M, M],
+  )
+
+
+@pytest.mark.parametrize(("instructed", "text"), [(True, [4, 3]), (False, [3])])
+def test_speech_examples(instructed, text):
+  check(
+    documents.speech(EXAMPLE, SMALL, instructed=instructed),
+    [*text, 11, 26, 34, 34, 12],
+    [*[T for _ in text], M, M, X, X, M],
+  )
+
+
+def test_sections_of_a_song_make_up_the_whole(songs):
+  """Each part restates the head and the clip; EOD is in the last alone."""
+  reference = Reference("vocal", 0, 1)
+  builders = [
+    (documents.plain, {}),
+    (documents.cot, {"phrases": PHRASES}),
+    (documents.cot, {"phrases": PHRASES, "tracks": ("mixture",)}),
+    (documents.icl, {"phrases": PHRASES, "reference": reference}),
+  ]
+  for song in songs:
+    count = len(song.sections)
+    middle = count // 2
+    for build, options in builders:
+      head = len(build(song, SMALL, **options, sections=(0, 0)))
+      first = build(song, SMALL, **options, sections=(0, middle)).ids
+      rest = build(song, SMALL, **options, sections=(middle, count)).ids
+      whole = build(song, SMALL, **options).ids
+      np.testing.assert_array_equal(first[:head], rest[:head])
+      np.testing.assert_array_equal(whole, np.append(first, rest[head:]))
+      assert SMALL.eod not in first
 
 
 def test_special_tokens_in_the_head_are_marks():
@@ -161,7 +248,7 @@ def test_monotonous_windows_are_skipped(distinct):
   document = documents.windows_teacher_forcing(
     track, RELEASED, stream=Stream.MIXTURE
   )
-  assert len(document) == len(kept) * documents.window_length(300) + 1
+  assert len(document) == len(kept) * lengths.window(300) + 1
 
 
 def test_no_window_no_document():
@@ -180,7 +267,7 @@ def test_streams_partition_the_ids(songs):
   """A token's stream says in which range of the vocabulary its id lies."""
   marks = [*SMALL.specials, 5, 6, 7, 8]  # special tokens and phrases
   for song in songs:
-    for document in all_documents(song):
+    for document in dual_documents(song):
       streams = document.streams
       for text in (T, S):
         assert set(document.ids[streams == text]) <= set(SMALL.text)
@@ -207,45 +294,6 @@ def test_streams_of_windows_name_codebook_and_track():
   np.testing.assert_array_equal(
     prefix, track[0, :600] + RELEASED.codebook(0).start
   )
-
-
-def test_lengths_from_metadata(songs):
-  sections = [section for song in songs for section in song.sections]
-  offsets = np.cumsum([0] + [len(song.sections) for song in songs])
-  frames = np.array([s.end - s.start for s in sections])
-  heads = np.array([len(song.head) for song in songs])
-  texts = np.array([len(s.text) for s in sections])
-  plain_texts = np.array([len(s.plain_text) for s in sections])
-  phrases = Phrases((5, 5), (6,), (7, 7, 7), (8,), (1,), (2,))
-  np.testing.assert_array_equal(
-    documents.plain_length(plain_texts, frames, offsets),
-    [len(documents.plain(song, SMALL)) for song in songs],
-  )
-  lengths = documents.cot_length(heads, texts, frames, offsets, phrases=phrases)
-  np.testing.assert_array_equal(
-    lengths, [len(documents.cot(s, SMALL, phrases=phrases)) for s in songs]
-  )
-  clips = np.array([song.sections[0].end for song in songs])
-  for mode, tracks in MODE_TRACKS.items():
-    extra = documents.icl_extra_length(
-      clips, tracks=len(tracks), phrases=phrases
-    )
-    built = [
-      documents.icl(
-        song, SMALL, phrases=phrases, reference=Reference(mode, 0, int(clip))
-      )
-      for song, clip in zip(songs, clips, strict=True)
-    ]
-    np.testing.assert_array_equal(lengths + extra, [len(d) for d in built])
-
-
-@pytest.mark.parametrize(("codebooks", "window"), [(8, 25), (2, 7), (8, 300)])
-def test_window_length(codebooks, window):
-  track = np.zeros((codebooks, window), int)
-  document = documents.window_document(track, RELEASED, stream=Stream.VOCAL)
-  length = documents.window_length(window, codebooks=codebooks)
-  assert len(document) == length
-  assert documents.window_length(300) == 2704
 
 
 def test_frames_outside_the_song_are_refused():

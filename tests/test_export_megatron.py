@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.songs_on_disk import prepared
-from yue_jax import documents
+from yue_jax import documents, lengths
 from yue_jax.data.dataset import open_dataset
 from yue_jax.data.megatron import read_meaning
 from yue_jax.data.megatron_files import MegatronDocuments
@@ -44,13 +44,13 @@ def export(tool, dataset, out, kind, *flags) -> MegatronDocuments:
 def test_documents_of_songs(tool, dataset, tmp_path, kind, capsys):
   found = export(tool, dataset, tmp_path / "a", kind, "--epoch=3", "--seed=5")
   source = make_source(open_dataset(dataset), kind, seed=5)
-  lengths = source.lengths(3)
-  assert found.lengths.tolist() == lengths.tolist()
+  tokens = source.lengths(3)
+  assert found.lengths.tolist() == tokens.tolist()
   for number, ids in enumerate(found):
-    [part] = source.read(3, number, start=0, length=int(lengths[number]))
-    np.testing.assert_array_equal(ids, part.document.ids)
+    [part] = source.read(3, number, start=0, length=int(tokens[number]))
+    np.testing.assert_array_equal(ids, part.ids)
   out, err = capsys.readouterr()
-  assert f"7 documents of kind {kind}, {lengths.sum()} tokens" in out
+  assert f"7 documents of kind {kind}, {tokens.sum()} tokens" in out
   assert "exporting: 7/7 documents" in err
   names = {path.name for path in tmp_path.iterdir()}
   assert names == {"a.bin", "a.idx", "a.json"}
@@ -92,7 +92,7 @@ def test_windows_of_a_track_are_one_document(tool, dataset, tmp_path):
   runs = list(zip(index["run_song"], index["run_track"], strict=True))
   tracks = sorted(set(runs))
   assert len(found) == len(tracks) < len(runs)
-  length = documents.window_length(10, codebooks=8)
+  length = lengths.window(10, codebooks=8)
   for number, track in enumerate(tracks):
     expected = []
     for run in [r for r, of in enumerate(runs) if of == track]:
@@ -152,8 +152,8 @@ def test_equal_to_the_released_files(tool, reference, tmp_path):
   found = MegatronDocuments(export_plain(tool, tmp_path))
   with np.load(reference / "songs" / "golden" / "stage1_plain.npz") as golden:
     released = [golden[f"segment_lengths_{song}"] for song in range(6)]
-  for number, lengths in enumerate(released):
-    np.testing.assert_array_equal(found.sequence_lengths(number), lengths)
+  for number, sizes in enumerate(released):
+    np.testing.assert_array_equal(found.sequence_lengths(number), sizes)
 
 
 def export_plain(tool, root) -> pathlib.Path:

@@ -15,7 +15,8 @@ PACKAGE = ROOT / "yue_jax"
 
 SONGS = {
   "errors", "tracks", "songs", "recordings", "manifest", "documents",
-  "encoding", "references", "codec", "tokenizer", "streams",
+  "encoding", "references", "codec", "tokenizer", "tokens", "lengths",
+  "streams",
 }  # fmt: skip
 MODEL = {"model", "attention", "losses", "optimizer", "sharding"}
 TRAINER = {"train", "checkpoint", "main"}

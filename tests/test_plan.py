@@ -1,48 +1,48 @@
-"""The plan holds every token once, wastes little, and is the same for ever."""
+"""Plans hold every token once, waste little, and are the same for ever."""
+
+from collections import Counter
 
 import numpy as np
 import pytest
 
-from yue_jax.data.plan import best_fit, count_samples, cut, make_plan
+from yue_jax.data.best_fit import best_fit, tail_lengths, whole_counts
+from yue_jax.data.packing import (
+  PACKINGS,
+  count_samples,
+  make_plan,
+  restore_plan,
+)
+from yue_jax.data.plan import ORDERS, Draw
+from yue_jax.data.window_plan import Parts, WindowPlan
 
 
 def lengths(seed: int, count: int = 300, longest: int = 70) -> np.ndarray:
   return np.random.default_rng(seed).integers(1, longest, count)
 
 
-def plan(sizes, *, context=32, cut_at=32, seed=0, epoch=0):
-  return make_plan(
-    sizes, context=context, cut_at=cut_at, seed=seed, epoch=epoch
-  )
+def draw(**changes) -> Draw:
+  return Draw(**{"context": 32, "seed": 0, "epoch": 0} | changes)
+
+
+def plan(sizes, packing="best_fit", **changes):
+  return make_plan(packing, np.array(sizes), draw(**changes))
+
+
+def samples_of(plan_):
+  return [plan_.pieces(number) for number in range(len(plan_))]
 
 
 def test_cut_example():
-  pieces = cut(np.array([3, 5, 6]), 4)
-  np.testing.assert_array_equal(pieces.document, [0, 1, 2, 2])
-  np.testing.assert_array_equal(pieces.start, [0, 0, 0, 4])
-  np.testing.assert_array_equal(pieces.length, [3, 4, 4, 2])
-
-
-@pytest.mark.parametrize("at", [2, 7, 32, 100])
-def test_every_target_is_in_one_piece(at):
-  sizes = lengths(at)
-  pieces = cut(sizes, at)
-  assert pieces.length.max() <= at
-  for document, size in enumerate(sizes):
-    mine = pieces[pieces.document == document]
-    # Token t is the target of the place before it.
-    targets = [
-      token
-      for start, length in zip(mine.start, mine.length, strict=True)
-      for token in range(start + 1, start + length + 1)
-      if token < size
-    ]
-    assert targets == list(range(1, size))
-    assert (len(mine) > 1) == (size > at + 1)
+  sizes = np.array([4, 5, 6])
+  assert whole_counts(sizes, draw(context=4)).tolist() == [0, 0, 1]
+  assert tail_lengths(sizes, draw(context=4)).tolist() == [4, 4, 2]
+  joined = draw(context=4, joined=True)
+  assert whole_counts(sizes, joined).tolist() == [0, 1, 1]
+  assert tail_lengths(sizes, joined).tolist() == [4, 1, 2]
 
 
 def test_best_fit_example():
-  assert best_fit(np.array([4, 4, 3, 1, 1]), 5) == [
+  assert best_fit(np.array([0, 2, 0, 1, 2, 0])) == [
     (((4, 1), (1, 1)), 2),
     (((3, 1),), 1),
   ]
@@ -63,7 +63,7 @@ def one_by_one(sizes, capacity):
 def test_best_fit_equals_packing_one_by_one(seed):
   capacity = 40 + 13 * seed
   sizes = lengths(seed, longest=capacity + 1)
-  groups = best_fit(sizes, capacity)
+  groups = best_fit(np.bincount(sizes, minlength=capacity + 1))
   rooms = [
     capacity - sum(size * times for size, times in pattern)
     for pattern, count in groups
@@ -79,72 +79,226 @@ def test_best_fit_equals_packing_one_by_one(seed):
   assert sorted(packed) == sorted(sizes.tolist())
 
 
-def test_lengths_that_do_not_fit_are_refused():
-  with pytest.raises(
-    ValueError, match=r"lengths span 3\.\.9, bins hold 1\.\.8"
-  ):
-    best_fit(np.array([3, 9]), 8)
+def test_documents_without_tokens_are_refused():
+  with pytest.raises(ValueError, match="a document of 0 tokens"):
+    plan([3, 0])
 
 
-@pytest.mark.parametrize("epoch", range(3))
-def test_every_piece_is_in_one_sample(epoch):
-  sizes = lengths(1)
-  made = plan(sizes, epoch=epoch)
-  assert len(made) == count_samples(sizes, context=32, cut_at=32)
-  found = []
-  for number in range(len(made)):
-    pieces = made.sample(number)
-    assert 0 < pieces.length.sum() <= 32
-    found += zip(pieces.document, pieces.start, pieces.length, strict=True)
-  whole = cut(sizes, 32)
-  assert sorted(found) == sorted(
-    zip(whole.document, whole.start, whole.length, strict=True)
+def targets_in(pieces, sizes):
+  """(document, token) that some place has as its own document's target."""
+  return [
+    (document, token)
+    for document, start, length in pieces
+    for token in range(start + 1, start + length + 1)
+    if token < sizes[document]
+  ]
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize("context", [2, 7, 32, 100])
+def test_every_token_is_a_target_once(packing, order, joined, context):
+  sizes = lengths(context)
+  for epoch in range(2):
+    made = plan(
+      sizes,
+      packing,
+      context=context,
+      order=order,
+      joined=joined,
+      epoch=epoch,
+    )
+    assert len(made) == count_samples(packing, sizes, made.draw)
+    found = Counter()
+    for pieces in samples_of(made):
+      assert 0 < sum(piece.length for piece in pieces) <= context
+      found.update(targets_in(pieces, sizes))
+    expected = {(d, t) for d, size in enumerate(sizes) for t in range(1, size)}
+    assert set(found) == expected
+    assert set(found.values()) == {1}
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("context", [7, 32])
+def test_every_token_has_a_place_that_needs_one(packing, context):
+  """All, but by best fit the last of a document that fills its sample."""
+  sizes = lengths(0)
+  for joined in (False, True):
+    made = plan(sizes, packing, context=context, joined=joined)
+    found = Counter(
+      (document, token)
+      for pieces in samples_of(made)
+      for document, start, length in pieces
+      for token in range(start, start + length)
+    )
+    assert made.places() == found.total()
+    assert set(found.values()) == {1}
+    missing = {
+      (d, t) for d, size in enumerate(sizes) for t in range(size)
+    } - set(found)
+    spared = not joined and packing == "best_fit"
+    full = {
+      (d, size - 1)
+      for d, size in enumerate(sizes)
+      if size > 1 and (size - 1) % context == 0
+    }
+    assert missing == (full if spared else set())
+
+
+def test_best_fit_cuts_only_what_is_too_long():
+  sizes = lengths(3)
+  pieces = Counter(
+    piece.document for pieces in samples_of(plan(sizes)) for piece in pieces
   )
+  for document, size in enumerate(sizes):
+    assert pieces[document] == max(1, -(-(size - 1) // 32))
 
 
-def test_longer_pieces_than_the_context_are_refused():
-  with pytest.raises(ValueError, match="bins hold"):
-    plan(lengths(0), context=16, cut_at=32)
+def test_split_leaves_no_place_but_at_the_end():
+  sizes = lengths(1)
+  made = plan(sizes, "split")
+  filled = [sum(p.length for p in pieces) for pieces in samples_of(made)]
+  assert sorted(filled)[1:] == [32] * (len(filled) - 1)
+  assert len(made) == -(-sizes.sum() // 32)
+
+
+def test_split_example():
+  sizes = [3, 4, 3]
+  for epoch in range(50):
+    made = plan(sizes, "split", context=4, epoch=epoch)
+    if made.documents.tolist() == [2, 0, 1]:
+      assert sorted(samples_of(made)) == [
+        [(0, 1, 2), (1, 0, 2)],
+        [(1, 2, 2)],
+        [(2, 0, 3), (0, 0, 1)],
+      ]
+      return
+  raise AssertionError("an order of three documents is never drawn")
 
 
 def neighbours(made) -> set[tuple[int, ...]]:
-  return {tuple(sorted(made.sample(n).document)) for n in range(len(made))}
+  return {
+    tuple(sorted(piece.document for piece in pieces))
+    for pieces in samples_of(made)
+  }
 
 
-def test_every_epoch_and_every_seed_has_its_own_order():
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_every_epoch_and_every_seed_has_its_own_order(packing):
   sizes = lengths(2, longest=20)
-  first = plan(sizes)
-  np.testing.assert_array_equal(
-    first.pieces.document, plan(sizes).pieces.document
-  )
-  for other in (plan(sizes, epoch=1), plan(sizes, seed=1)):
+  first = plan(sizes, packing)
+  assert samples_of(first) == samples_of(plan(sizes, packing))
+  for other in (plan(sizes, packing, epoch=1), plan(sizes, packing, seed=1)):
     assert len(other) == len(first)
-    same = other.pieces.document == first.pieces.document
-    assert np.mean(same) < 0.1
+    ones, others = samples_of(first), samples_of(other)
+    assert sum(a == b for a, b in zip(ones, others, strict=True)) < 10
     # Documents meet others, they do not only appear at another time.
     assert len(neighbours(first) & neighbours(other)) < len(first) / 4
 
 
 def test_long_documents_are_not_all_early_nor_first_in_their_sample():
   sizes = np.tile([20, 7], 200)
-  made = plan(sizes, context=27)
-  order = made.pieces.length.reshape(-1, 2)
-  assert 0.3 < np.mean(order[:, 0] == 20) < 0.7
-  mixed = plan(np.repeat([30, 15], 200), context=30)
-  whole = np.array([len(mixed.sample(n)) == 1 for n in range(len(mixed))])
-  assert abs(whole[:150].mean() - whole[150:].mean()) < 0.2
+  order = [[p.length for p in s] for s in samples_of(plan(sizes, context=27))]
+  assert 0.3 < np.mean([first == 20 for first, _ in order]) < 0.7
+  mixed = samples_of(plan(np.repeat([30, 15, 90], 200), context=30))
+  whole = np.array([len(pieces) == 1 for pieces in mixed])
+  assert abs(whole[:350].mean() - whole[350:].mean()) < 0.1
 
 
-def test_golden_plan():
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_from_short_to_long(packing):
+  sizes = lengths(5)
+  made = plan(sizes, packing, order="length")
+  longest = [
+    max(int(sizes[piece.document]) for piece in pieces)
+    for pieces in samples_of(made)
+  ]
+  assert longest == sorted(longest)
+  other = plan(sizes, packing, order="length", epoch=1)
+  assert samples_of(other) != samples_of(made)  # ties are drawn
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_plans_are_their_arrays(packing, order):
+  made = plan(lengths(0), packing, order=order)
+  again = restore_plan(packing, made.arrays(), made.draw)
+  assert samples_of(again) == samples_of(made)
+  assert again.places() == made.places()
+
+
+def test_golden_plans():
   """These numbers may never change: a running job would see other data.
 
-  If they must, raise `layout.FORMAT`, so that old runs refuse to continue.
+  If they must, raise `samples._PLANS_VERSION`, so that old runs refuse to
+  continue.
   """
-  made = plan(np.array([5, 9, 3, 3, 14, 40]), context=16, cut_at=16, seed=3)
-  assert made.offsets.tolist() == [0, 3, 4, 6, 7, 8]
-  assert made.pieces.document.tolist() == [3, 2, 5, 5, 0, 1, 4, 5]
-  assert made.pieces.start.tolist() == [0, 0, 32, 16, 0, 0, 0, 0]
+  sizes = [5, 9, 3, 3, 14, 40]
+  assert samples_of(plan(sizes, context=16, seed=3)) == BEST_FIT
+  assert samples_of(plan(sizes, "split", context=16, seed=3)) == SPLIT
+
+
+BEST_FIT = [
+  [(4, 0, 14)],
+  [(5, 0, 16)],
+  [(5, 16, 16)],
+  [(0, 0, 5), (1, 0, 9)],
+  [(5, 32, 8), (3, 0, 3), (2, 0, 3)],
+]
+SPLIT = [
+  [(5, 32, 8), (1, 0, 8)],
+  [(5, 0, 16)],
+  [(5, 16, 16)],
+  [(1, 8, 1), (2, 0, 3), (3, 0, 3), (0, 0, 5), (4, 0, 4)],
+  [(4, 4, 10)],
+]
 
 
 def test_no_documents_make_no_samples():
-  assert len(plan(np.zeros(0, np.int64))) == 0
+  for packing in PACKINGS:
+    for order in ORDERS:
+      assert len(plan(np.zeros(0, np.int32), packing, order=order)) == 0
+
+
+def test_parts_example():
+  parts = Parts(np.array([2, 1, 3]))
+  assert len(parts) == 6
+  assert [parts.locate(n) for n in range(6)] == [
+    (0, 0), (0, 1), (1, 0), (2, 0), (2, 1), (2, 2),
+  ]  # fmt: skip
+
+
+@pytest.mark.parametrize("context", [10, 19, 30, 75])
+def test_every_window_once_and_as_many_as_fit(context):
+  counts = np.random.default_rng(0).integers(0, 4, 3000)
+  everywhere = []
+  for epoch in range(2):
+    made = WindowPlan(draw(context=context, epoch=epoch), Parts(counts), 10)
+    found = []
+    samples = samples_of(made)
+    for pieces in samples:
+      assert all(p.length % 10 == p.start % 10 == 0 for p in pieces)
+      assert all(p.length for p in pieces)
+      found += [
+        (p.document, start)
+        for p in pieces
+        for start in range(p.start, p.start + p.length, 10)
+      ]
+    filled = sorted(sum(p.length for p in pieces) for pieces in samples)
+    assert filled[1:] == [context // 10 * 10] * (len(made) - 1)
+    assert sorted(found) == [
+      (document, 10 * part)
+      for document, count in enumerate(counts)
+      for part in range(count)
+    ]
+    assert made.places() == 10 * counts.sum()
+    everywhere.append(samples)
+  one, other = everywhere
+  assert sorted(one) == sorted(other)
+  assert sum(a == b for a, b in zip(one, other, strict=True)) < len(one) / 20
+
+
+def test_unknown_order_is_refused():
+  with pytest.raises(ValueError, match="order='longest', expected one of"):
+    draw(order="longest")

@@ -4,9 +4,10 @@
     --kind cot --seed 0 --out documents.npz
 
 writes `ids_<song>` (int32) and `streams_<song>` (uint8, numbers of
-`yue_jax.vocab.Stream`), both empty where the song is dropped. Reference clips
-are drawn from the seed, for epoch 0, by the number of the song among those
-kept. Windows are cut from the mixture track.
+`yue_jax.vocab.Stream`), both empty where the song is dropped. Reference clips,
+the order of tags and which speech has its instruction are drawn from the seed,
+for epoch 0, by the number of the song among those kept. Windows are cut from
+the mixture track. Kinds without lyrics take rows of music or speech as well.
 
 Ids follow the released vocabulary unless --small-vocab is given: text as
 large as the tokenizer, then one codec block of --codebooks times --codes.
@@ -20,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from yue_jax import documents, encoding, references, songs
+from yue_jax import documents, encoding, recordings, references, songs
 from yue_jax.data.flags import add_vocabulary_flags, vocabulary
-from yue_jax.data.sources import REFERENCE_MODES
+from yue_jax.data.kinds import KIND_TRACKS, LYRICS_KINDS, REFERENCE_MODES
 from yue_jax.documents import Document
 from yue_jax.manifest import read_manifest
 from yue_jax.tokenizer import Tokenizer
@@ -38,8 +39,8 @@ WINDOWS = {
 ICL = {  # of one mode; the data set's kind of all modes is no single document
   kind: modes[0] for kind, modes in REFERENCE_MODES.items() if len(modes) == 1
 }
-KINDS = ("plain", "cot", *ICL, *WINDOWS)
-DROPPED = Document(np.zeros(0, np.int32), np.zeros(0, np.uint8))
+KINDS = (*(kind for kind in KIND_TRACKS if kind != "icl"), *WINDOWS)
+DROPPED = Document([])
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -61,7 +62,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
   add("manifest", type=pathlib.Path, help="JSON lines, one song each")
   add("--tokenizer", type=pathlib.Path, required=True, help=".model file")
   add("--kind", choices=KINDS, required=True)
-  add("--seed", type=int, default=0, help="of reference clips")
+  add("--seed", type=int, default=0, help="of clips, tags and instructions")
   add("--out", type=pathlib.Path, required=True, help=".npz file")
   add("--window", type=int, default=300, help="frames of a window")
   add(
@@ -105,7 +106,9 @@ def make_builder(args: argparse.Namespace) -> Builder:
   vocab.check_tokenizer(tokenizer.size)
   if args.kind in WINDOWS:
     return window_builder(args, vocab)
-  return song_builder(args, vocab, tokenizer)
+  if args.kind in LYRICS_KINDS:
+    return song_builder(args, vocab, tokenizer)
+  return recording_builder(args, vocab, tokenizer)
 
 
 def window_builder(args: argparse.Namespace, vocab: Vocab) -> Builder:
@@ -143,8 +146,11 @@ def song_builder(
     )
     if args.kind == "plain":
       return documents.plain(song, vocab)
-    if args.kind == "cot":
-      return documents.cot(song, vocab, phrases=phrases)
+    if args.kind == "prefix":
+      return documents.prefix(song, vocab)
+    if args.kind not in ICL:
+      tracks = KIND_TRACKS[args.kind]
+      return documents.cot(song, vocab, phrases=phrases, tracks=tracks)
     reference = references.draw(
       args.seed,
       0,
@@ -154,6 +160,43 @@ def song_builder(
       tracks=song.tracks,
     )
     return documents.icl(song, vocab, phrases=phrases, reference=reference)
+
+  return build_document
+
+
+def recording_builder(
+  args: argparse.Namespace, vocab: Vocab, tokenizer: Tokenizer
+) -> Builder:
+  phrases, rules = encoding.Phrases.encode(tokenizer), songs.Rules()
+  kind, tracks = args.kind, KIND_TRACKS[args.kind]
+  check = recordings.music_from_tracks
+  if kind == "speech":
+    check = recordings.speech_from_tracks
+
+  def build_document(row: Row, number: int) -> Document:
+    codes = songs.tracks_from_row(
+      row, args.manifest.parent, vocab=vocab, names=tracks
+    )
+    for fault in codes.values():
+      if isinstance(fault, songs.SongError):
+        raise fault
+    song = encoding.encode_recording(check(row, codes, rules=rules), tokenizer)
+    if kind == "speech":
+      drawn = references.draw_instructed(args.seed, 0, songs=np.array([number]))
+      return documents.speech(song, vocab, instructed=bool(drawn[0]))
+    if not kind.startswith("tags_"):
+      return documents.unconditional(song, vocab, tracks=tracks)
+    if not song.tags:
+      raise songs.SongError("no_tags", "expected tags in genres, got none")
+    return documents.tagged(
+      song,
+      vocab,
+      phrase=phrases.tags_dual if len(tracks) > 1 else phrases.tags_single,
+      order=references.draw_tag_order(
+        args.seed, 0, song=number, tags=len(song.tags)
+      ),
+      tracks=tracks,
+    )
 
   return build_document
 

@@ -30,9 +30,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from yue_jax import lengths
 from yue_jax.checkpoint import Weights
 from yue_jax.config import MeshConfig
-from yue_jax.documents import window_length
 from yue_jax.encoding import Phrases
 from yue_jax.sampling import prompts, song, stages
 from yue_jax.sampling.logits import GREEDY, Sampling
@@ -172,7 +172,7 @@ def check_window(
   if window < 1:
     raise ValueError(f"--window {window} has no frames; give at least 1")
   # <EOA>, the last token of a window, is not generated.
-  needed = window_length(window, codebooks=codebooks_of(second.vocab)) - 1
+  needed = lengths.window(window, codebooks=codebooks_of(second.vocab)) - 1
   if needed > second.model.max_positions:
     raise ValueError(
       f"--window {window} needs {needed} tokens, {args.stage2} has"

@@ -1,26 +1,36 @@
 """Documents: token ids, and the stream of every token.
 
+with lyrics
   plain    { instruction and section text, audio } of every section, EOD
   cot      head, { [start_of_segment], section text, audio, [end_of_segment] }
            of every section, EOD; the head is the instruction, the tags and
            the lyrics of the whole song
   icl      cot with [start_of_reference], clip, [end_of_reference] after the
            head: a stretch of the song's own sound
+  prefix   head, audio of all sections and what is between them, EOD
+without
+  tagged   phrase, tags, audio of all frames, EOD
+  unconditional  audio of all frames, EOD
+  speech   transcript, audio of all frames; no EOD
   windows  one track in windows of a fixed number of frames, each with its
            codebook 0 first and its residual codebooks after; EOD at the end
 
 where audio is <SOA> <xcodec> v0 b0 v1 b1 ... <EOA>, the vocal and backing
-tracks in turn. Ids equal those of the released preprocessing. Numpy only.
+tracks in turn, or one track alone. Ids of plain, cot, icl and windows equal
+those of the released preprocessing, the others follow the paper. A document of
+some sections of a song restates the head and ends with EOD if they are the
+last. Numpy only.
+
+Codes and ids are not checked here: that is done where they are read first.
 """
 
 from collections.abc import Iterable, Sequence
-import dataclasses
 
 import numpy as np
 
-from yue_jax import codec
 from yue_jax.encoding import EncodedSection, EncodedSong, Phrases
-from yue_jax.references import Reference
+from yue_jax.references import MODE_TRACKS, Reference
+from yue_jax.tokens import Document, Filled, Piece, Sound, Text, marks
 from yue_jax.vocab import Stream, Vocab, codebook_stream
 
 TRACK_STREAMS = {
@@ -28,60 +38,128 @@ TRACK_STREAMS = {
   "backing": Stream.BACKING,
   "mixture": Stream.MIXTURE,
 }
+DUAL = ("vocal", "backing")
+Tracks = Sequence[str]  # of TRACK_STREAMS
+Sections = tuple[int, int]  # the first, and the one after the last
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Document:
-  """What a model is trained on: ids (n,) int32, streams (n,) uint8."""
-
-  ids: np.ndarray
-  streams: np.ndarray
-
-  def __len__(self) -> int:
-    return len(self.ids)
-
-
-def plain(song: EncodedSong, vocab: Vocab) -> Document:
+def plain(
+  song: EncodedSong, vocab: Vocab, *, sections: Sections | None = None
+) -> Document:
   """Every section on its own, without the rest of the song as a plan.
 
   With SOA, EOA, xcodec, EOD = 11, 12, 26, 10 and codebook 0 at 32, a section
   of plain text [4, 3], vocal codes 0 1 and backing codes 3 2 gives
   4 3 | 11 26 32 35 33 34 12 | 10.
   """
-  parts = []
-  for section in song.sections:
-    parts.append(_text(section.plain_text, vocab))
-    parts.extend(_section_audio(song, section, vocab))
-  return _join([*parts, _marks(vocab.eod)])
+  pieces, end = [], _end(song, vocab, sections)
+  for section in _chosen(song, sections):
+    pieces.append(Text(section.plain_text, vocab))
+    pieces += _audio(song, DUAL, section.start, section.end, vocab)
+  return Document([*pieces, end])
 
 
-def cot(song: EncodedSong, vocab: Vocab, *, phrases: Phrases) -> Document:
+def cot(
+  song: EncodedSong,
+  vocab: Vocab,
+  *,
+  phrases: Phrases,
+  tracks: Tracks = DUAL,
+  sections: Sections | None = None,
+) -> Document:
   """The whole text first, then section by section.
 
   With the ids of `plain`, a head 1 2, text 3 and phrases 5 and 6:
-  1 2 | 5 3 11 26 32 35 33 34 12 6 | 10.
+  1 2 | 5 3 11 26 32 35 33 34 12 6 | 10. Of a mixture with codes 2 2 alone:
+  1 2 | 5 3 11 26 34 34 12 6 | 10.
   """
-  return _join([_text(song.head, vocab), *_planned(song, vocab, phrases)])
+  planned = _planned(song, vocab, phrases, tracks, sections)
+  return Document([Text(song.head, vocab), *planned])
 
 
 def icl(
-  song: EncodedSong, vocab: Vocab, *, phrases: Phrases, reference: Reference
+  song: EncodedSong,
+  vocab: Vocab,
+  *,
+  phrases: Phrases,
+  reference: Reference,
+  sections: Sections | None = None,
 ) -> Document:
   """`cot` with a clip of the song itself between the head and the sections.
 
   With the ids of `cot`, phrases 7 and 8 and a vocal reference of one frame
   from frame 1: 1 2 | 7 11 26 33 12 8 | 5 3 11 26 32 35 33 34 12 6 | 10.
   """
-  clip = _filled(_reference_ids(song, vocab, reference), Stream.REFERENCE)
-  return _join(
+  first, last = reference.start, reference.start + reference.length
+  tracks = MODE_TRACKS[reference.mode]
+  heard = [Stream.REFERENCE] * len(tracks)
+  return Document(
     [
-      _text(song.head, vocab),
-      _marks(*phrases.reference_start),
-      *_audio(clip, vocab),
-      _marks(*phrases.reference_end),
-      *_planned(song, vocab, phrases),
+      Text(song.head, vocab),
+      marks(*phrases.reference_start),
+      *_audio(song, tracks, first, last, vocab, streams=heard),
+      marks(*phrases.reference_end),
+      *_planned(song, vocab, phrases, DUAL, sections),
     ]
   )
+
+
+def prefix(song: EncodedSong, vocab: Vocab) -> Document:
+  """The whole text first, then sound from the first section to the last end.
+
+  With the ids of `cot`: 1 2 | 11 26 32 35 33 34 12 | 10.
+  """
+  start = min(section.start for section in song.sections)
+  end = max(section.end for section in song.sections)
+  return Document(
+    [
+      Text(song.head, vocab),
+      *_audio(song, DUAL, start, end, vocab),
+      marks(vocab.eod),
+    ]
+  )
+
+
+def tagged(
+  song: EncodedSong,
+  vocab: Vocab,
+  *,
+  phrase: Sequence[int],
+  order: Sequence[int],
+  tracks: Tracks,
+) -> Document:
+  """A phrase and the tags in the given order, then the whole song.
+
+  With the ids of `plain`, a phrase 9, tags [1], [2, 4], the order 1 0 and the
+  tracks of `plain`: 9 2 4 1 | 11 26 32 35 33 34 12 | 10.
+  """
+  return Document(
+    [
+      Filled(phrase, Stream.TEXT),
+      *(Filled(song.tags[number], Stream.TEXT) for number in order),
+      *_whole_audio(song, tracks, vocab),
+      marks(vocab.eod),
+    ]
+  )
+
+
+def unconditional(
+  song: EncodedSong, vocab: Vocab, *, tracks: Tracks
+) -> Document:
+  """Sound and nothing else: 11 26 32 35 33 34 12 | 10 with `plain`'s ids."""
+  return Document([*_whole_audio(song, tracks, vocab), marks(vocab.eod)])
+
+
+def speech(song: EncodedSong, vocab: Vocab, *, instructed: bool) -> Document:
+  """What is said, with or without the instruction, then its sound; no EOD.
+
+  With the ids of `plain`, mixture codes 2 2 and a transcript of text 3 and
+  plain text 4 3: 4 3 | 11 26 34 34 12, or without instruction 3 | 11 26 ...
+  """
+  [said] = song.sections
+  text = said.plain_text if instructed else said.text
+  audio = _whole_audio(song, ("mixture",), vocab)
+  return Document([Text(text, vocab), *audio])
 
 
 def window_document(
@@ -94,7 +172,7 @@ def window_document(
   stage_1, stage_2 = 23, 27 and codebooks at 32 and 36, [[0, 1], [2, 3]]
   gives 11 23 | 32 33 | 27 | 32 38 | 33 39 | 12.
   """
-  return _window(codec.frames_to_ids(codes, vocab), vocab, stream, first=0)
+  return Document(_window(codes, vocab, stream, first=0))
 
 
 def windows_teacher_forcing(
@@ -136,150 +214,85 @@ def varied_windows(codes: np.ndarray, window: int) -> np.ndarray:
   return np.array(kept, np.int64)
 
 
-def plain_length(
-  plain_texts: np.ndarray, frames: np.ndarray, offsets: np.ndarray
-) -> np.ndarray:
-  """Lengths of `plain` documents, (songs,).
-
-  Text lengths and frames are (sections,), over all songs; the sections of
-  song i are offsets[i] to offsets[i + 1].
-  """
-  return _sums(plain_texts + 2 * frames + 3, offsets) + 1
-
-
-def cot_length(
-  heads: np.ndarray,
-  texts: np.ndarray,
-  frames: np.ndarray,
-  offsets: np.ndarray,
-  *,
-  phrases: Phrases,
-) -> np.ndarray:
-  """Lengths of `cot` documents, (songs,); heads are (songs,) lengths."""
-  around = len(phrases.segment_start) + 3 + len(phrases.segment_end)
-  return heads + _sums(texts + 2 * frames + around, offsets) + 1
-
-
-def icl_extra_length(
-  lengths: np.ndarray, *, tracks: np.ndarray | int, phrases: Phrases
-) -> np.ndarray:
-  """What a clip of `lengths` frames of `tracks` tracks adds to `cot`."""
-  around = len(phrases.reference_start) + 3 + len(phrases.reference_end)
-  return lengths * tracks + around
-
-
-def window_length(window: int, *, codebooks: int = 8) -> int:
-  """Length of `window_document`: 2,704 for 300 frames of eight codebooks."""
-  return 4 + window * (1 + codebooks)
-
-
 def _planned(
-  song: EncodedSong, vocab: Vocab, phrases: Phrases
-) -> Iterable[Document]:
-  for section in song.sections:
-    yield _marks(*phrases.segment_start)
-    yield _filled(section.text, Stream.RESTATED)
-    yield from _section_audio(song, section, vocab)
-    yield _marks(*phrases.segment_end)
-  yield _marks(vocab.eod)
+  song: EncodedSong,
+  vocab: Vocab,
+  phrases: Phrases,
+  tracks: Tracks,
+  sections: Sections | None,
+) -> Iterable[Piece]:
+  start, end = marks(*phrases.segment_start), marks(*phrases.segment_end)
+  for section in _chosen(song, sections):
+    yield start
+    yield Filled(section.text, Stream.RESTATED)
+    yield from _audio(song, tracks, section.start, section.end, vocab)
+    yield end
+  yield _end(song, vocab, sections)
 
 
-def _section_audio(
-  song: EncodedSong, section: EncodedSection, vocab: Vocab
-) -> Sequence[Document]:
-  ids = _dual_ids(song, section.start, section.end, vocab)
-  streams = np.tile(_DUAL_STREAMS, section.end - section.start)
-  return _audio(Document(ids, streams), vocab)
+def _chosen(
+  song: EncodedSong, sections: Sections | None
+) -> Sequence[EncodedSection]:
+  return song.sections[slice(*sections)] if sections else song.sections
 
 
-_DUAL_STREAMS = np.array([Stream.VOCAL, Stream.BACKING], np.uint8)
+def _end(song: EncodedSong, vocab: Vocab, sections: Sections | None) -> Piece:
+  last = sections is None or sections[1] == len(song.sections)
+  return marks(vocab.eod) if last else marks()
 
 
-def _dual_ids(
-  song: EncodedSong, start: int, end: int, vocab: Vocab
-) -> np.ndarray:
-  return codec.interleave(
-    _track_ids(song, "vocal", start, end, vocab),
-    _track_ids(song, "backing", start, end, vocab),
+def _whole_audio(
+  song: EncodedSong, tracks: Tracks, vocab: Vocab
+) -> Sequence[Piece]:
+  return _audio(song, tracks, 0, len(song.tracks[tracks[0]]), vocab)
+
+
+def _audio(
+  song: EncodedSong,
+  tracks: Tracks,
+  start: int,
+  end: int,
+  vocab: Vocab,
+  *,
+  streams: Sequence[Stream] | None = None,
+) -> Sequence[Piece]:
+  rows = [song.tracks[track] for track in tracks]
+  for track, row in zip(tracks, rows, strict=True):
+    if not 0 <= start < end <= len(row):
+      raise ValueError(
+        f"song {song.id}: frames {start}..{end} of the {track} track,"
+        f" which has {len(row)}"
+      )
+  return (
+    marks(vocab.soa, vocab.xcodec),
+    Sound(
+      [row[start:end] for row in rows],
+      first_ids=[vocab.codebook(0).start] * len(rows),
+      streams=streams or [TRACK_STREAMS[track] for track in tracks],
+    ),
+    marks(vocab.eoa),
   )
-
-
-def _track_ids(
-  song: EncodedSong, track: str, start: int, end: int, vocab: Vocab
-) -> np.ndarray:
-  codes = song.tracks[track]
-  if not 0 <= start < end <= len(codes):
-    raise ValueError(
-      f"song {song.id}: frames {start}..{end} of the {track} track, "
-      f"which has {len(codes)}"
-    )
-  return codec.frames_to_ids(codes[None, start:end], vocab)[0]
-
-
-def _reference_ids(
-  song: EncodedSong, vocab: Vocab, reference: Reference
-) -> np.ndarray:
-  start, end = reference.start, reference.start + reference.length
-  if reference.mode == "dual":
-    return _dual_ids(song, start, end, vocab)
-  return _track_ids(song, reference.mode, start, end, vocab)
 
 
 def _windows(
   codes: np.ndarray, vocab: Vocab, stream: Stream, window: int, first: int
 ) -> Document:
-  ids = codec.frames_to_ids(codes, vocab)
-  parts = [
-    _window(ids[:, start : start + window], vocab, stream, first)
-    for start in varied_windows(codes, window)
-  ]
-  return _join([*parts, _marks(vocab.eod)] if parts else [_marks()])
+  pieces = []
+  for start in varied_windows(codes, window):
+    frames = codes[:, start : start + window]
+    pieces += _window(frames, vocab, stream, first)
+  return Document([*pieces, marks(vocab.eod)] if pieces else [])
 
 
 def _window(
-  ids: np.ndarray, vocab: Vocab, stream: Stream, first: int
-) -> Document:
-  books = [codebook_stream(k) for k in range(first, len(ids))]
-  frames = Document(
-    codec.flatten(ids[first:]),
-    np.tile(np.array(books, np.uint8), ids.shape[1]),
+  codes: np.ndarray, vocab: Vocab, stream: Stream, first: int
+) -> Sequence[Piece]:
+  ids = [vocab.codebook(k).start for k in range(len(codes))]
+  books = [codebook_stream(k) for k in range(first, len(codes))]
+  return (
+    marks(vocab.soa, vocab.stage_1),
+    Sound(codes[:1], first_ids=ids, streams=[stream]),
+    marks(vocab.stage_2),
+    Sound(codes[first:], first_ids=ids[first:], streams=books),
+    marks(vocab.eoa),
   )
-  return _join(
-    [
-      _marks(vocab.soa, vocab.stage_1),
-      _filled(ids[0], stream),
-      _marks(vocab.stage_2),
-      frames,
-      _marks(vocab.eoa),
-    ]
-  )
-
-
-def _audio(sound: Document, vocab: Vocab) -> Sequence[Document]:
-  return _marks(vocab.soa, vocab.xcodec), sound, _marks(vocab.eoa)
-
-
-def _text(ids: np.ndarray, vocab: Vocab) -> Document:
-  streams = np.where(ids < vocab.text_size, Stream.TEXT, Stream.MARK)
-  return Document(ids, streams.astype(np.uint8))
-
-
-def _marks(*ids: int) -> Document:
-  return _filled(np.array(ids, np.int32), Stream.MARK)
-
-
-def _filled(ids: np.ndarray, stream: Stream) -> Document:
-  return Document(ids, np.full(len(ids), stream, np.uint8))
-
-
-def _join(parts: Iterable[Document]) -> Document:
-  parts = list(parts)
-  return Document(
-    np.concatenate([part.ids for part in parts]),
-    np.concatenate([part.streams for part in parts]),
-  )
-
-
-def _sums(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-  totals = np.concatenate([[0], np.cumsum(values)])
-  return totals[offsets[1:]] - totals[offsets[:-1]]

@@ -5,6 +5,9 @@ frames the song's sections span, so that document lengths are known before
 any codes are read; only the start may look at the codes. Numbers come from a
 counter hash written out here, not from a random generator whose streams may
 change between versions: the same arguments give the same clip for ever.
+
+The other draws of documents are here too: the order of tags, and which speech
+keeps its instruction.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +21,7 @@ import numpy as np
 
 from yue_jax.codec import FRAME_RATE
 
+LONGEST_CLIP = 40 * FRAME_RATE  # frames
 MODES = ("dual", "mixture", "vocal", "backing")
 MODE_TRACKS = {
   "dual": ("vocal", "backing"),
@@ -93,7 +97,7 @@ def draw_start(
     allowed = starts[int(place * len(starts))]
     start = allowed[int(offset * len(allowed))]
     clips = (track[start : start + length] for track in tracks)
-    if all(len(np.unique(clip)) * 10 >= length for clip in clips):
+    if all(_distinct(clip) * 10 >= length for clip in clips):
       break
   return start
 
@@ -126,6 +130,17 @@ def draw(
   return Reference(mode, start, int(length))
 
 
+def draw_tag_order(seed: int, epoch: int, *, song: int, tags: int) -> list[int]:
+  """In which order the tags of a song stand, such as [2, 0, 1] for three."""
+  keys = counter_hash(seed, epoch, song, np.arange(tags), purpose="tags")
+  return np.argsort(keys, kind="stable").tolist()
+
+
+def draw_instructed(seed: int, epoch: int, *, songs: np.ndarray) -> np.ndarray:
+  """Which numbered speech keeps its instruction: half of it, bool."""
+  return uniform(seed, epoch, songs, purpose="instruction") < 0.5
+
+
 def song_spans(
   starts: np.ndarray, ends: np.ndarray, offsets: np.ndarray
 ) -> np.ndarray:
@@ -156,6 +171,10 @@ def counter_hash(*counters: np.ndarray | int, purpose: str) -> np.ndarray:
 def uniform(*counters: np.ndarray | int, purpose: str) -> np.ndarray:
   """Numbers in [0, 1) from the upper 53 bits of `counter_hash`."""
   return (counter_hash(*counters, purpose=purpose) >> np.uint64(11)) * 2.0**-53
+
+
+def _distinct(codes: np.ndarray) -> int:
+  return np.count_nonzero(np.bincount(codes))
 
 
 def _mix(state: np.ndarray) -> np.ndarray:

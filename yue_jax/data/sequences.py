@@ -16,7 +16,7 @@ import numpy as np
 
 from yue_jax.data.dataset import Dataset
 from yue_jax.data.records import TRACKS
-from yue_jax.data.sources import REFERENCE_MODES, make_source
+from yue_jax.data.sources import REFERENCE_MODES, eligible, make_source
 
 Sequences = list[np.ndarray]
 
@@ -26,13 +26,14 @@ def song_sequences(
 ) -> tuple[int, Iterator[Sequences]]:
   """Number of documents of a kind in an epoch, and each as its sequences."""
   source = make_source(dataset, kind, seed=seed)
-  rows, lengths = _rows(dataset), source.lengths(epoch)
+  rows = np.flatnonzero(eligible(dataset, kind))
+  lengths = source.lengths(epoch)
 
   def read() -> Iterator[Sequences]:
     for number, (row, length) in enumerate(zip(rows, lengths, strict=True)):
       [part] = source.read(epoch, number, start=0, length=int(length))
       places = divisions(dataset, kind, row=row, tokens=int(length))
-      yield np.split(part.document.ids, places)
+      yield np.split(part.ids, places)
 
   return len(source), read()
 
@@ -47,7 +48,7 @@ def track_sequences(dataset: Dataset) -> tuple[int, Iterator[Sequences]]:
   def read() -> Iterator[Sequences]:
     for _, runs in itertools.groupby(range(len(tracks)), tracks.__getitem__):
       windows = [
-        part.document.ids[part.start : part.stop]
+        part.ids
         for run in runs
         for part in source.read(0, run, start=0, length=int(lengths[run]))
       ]
@@ -84,9 +85,3 @@ def divisions(
     lengths = around + index["section_text"][sections] + audio
     return tokens - 1 - np.cumsum(lengths[::-1])[::-1]
   return np.zeros(0, np.int64)
-
-
-def _rows(dataset: Dataset) -> np.ndarray:
-  index = dataset.index
-  all_tracks = index["tracks"] == 2 ** len(TRACKS) - 1
-  return np.flatnonzero(all_tracks & (index["section_count"] > 0))
