@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import dataclasses
 import hashlib
 import json
+import pathlib
 
 import numpy as np
 
@@ -51,6 +52,7 @@ class Course:
     data: DataConfig,
     *,
     vocab: Vocab,
+    cache: pathlib.Path | None = None,
   ):
     """Opens every data set, and plans what has not been planned before.
 
@@ -58,8 +60,9 @@ class Course:
       phases: one after the other.
       data: what is the same in all of them.
       vocab: that of the model; must be that of every data set.
+      cache: directory in which plans are kept; None keeps none.
     """
-    self._config = data
+    self._config, self._cache = data, cache
     sources = [s for phase in phases for s in _lines(phase).values()]
     self.collections: dict[str, Collection] = {
       path: open_collection(path, vocab)
@@ -209,13 +212,17 @@ class Course:
       line.kind,
       members=members,
       seed=self._config.seed,
+      longest=phase.context if line.overlong == "sections" else None,
     )
     return PlannedSamples(
       source,
       context=phase.context,
       seed=self._config.seed,
+      packing=line.packing,
+      order=line.order,
       attend_across_documents=self._config.attend_across_documents,
       first_epoch=first_epoch,
+      cache=self._cache,
     )
 
   def _common(self, name: str):
