@@ -161,6 +161,7 @@ def _counted(course: Course) -> Iterator[Reading]:
     for line, count in zip(phase.mixture.lines, counts, strict=True):
       samples, epoch = line.samples, line.samples.first_epoch
       size, fill = samples.samples_in(epoch), samples.fill(epoch)
+      songs, cuts = samples.source.overlong(epoch, samples.context)
       yield Reading(
         phase.config.name,
         line.name,
@@ -168,7 +169,8 @@ def _counted(course: Course) -> Iterator[Reading]:
         size * samples.context * fill,
         count * samples.context * fill,
         f"{len(samples.source):,} documents in {size:,} samples,"
-        f" {fill:.1%} full",
+        f" {fill:.1%} full, {songs:,} songs longer than one, cut in"
+        f" {cuts:,} places",
       )
 
 

@@ -39,7 +39,9 @@ class Collection(Protocol):
   def eligible(self, kind: str) -> np.ndarray:
     """Songs that have documents of a kind, (songs,) bool."""
 
-  def source(self, kind: str, *, members: np.ndarray, seed: int) -> Source:
+  def source(
+    self, kind: str, *, members: np.ndarray, seed: int, longest: int | None
+  ) -> Source:
     """Documents of a kind of some songs, see `sources.make_source`."""
 
 
@@ -86,5 +88,7 @@ class _Prepared:
   def eligible(self, kind: str) -> np.ndarray:
     return sources.eligible(self.dataset, kind)
 
-  def source(self, kind, *, members, seed) -> Source:
-    return sources.make_source(self.dataset, kind, members=members, seed=seed)
+  def source(self, kind, *, members, seed, longest) -> Source:
+    return sources.make_source(
+      self.dataset, kind, members=members, seed=seed, longest=longest
+    )

@@ -64,7 +64,9 @@ class Run:
     check_divisible(cfg.model, cfg.mesh)
     self._cfg, self._mesh = cfg, make_mesh(cfg.mesh, devices)
     self._rate = learning_rate(cfg.phases)
-    self._course = Course(cfg.phases, cfg.data, vocab=cfg.vocab)
+    self._course = Course(
+      cfg.phases, cfg.data, vocab=cfg.vocab, cache=run_dir / "plans"
+    )
     self._checkpointer = checkpoint.Checkpointer(
       run_dir, cfg, data=_description(self._course)
     )
