@@ -33,6 +33,7 @@ setuptools.setup(
     "orbax-checkpoint>=0.12.8,<0.13",
     "safetensors>=0.8,<0.9",
     "protobuf>=6",
+    "PyYAML>=6,<7",
     "sentencepiece>=0.2.3,<0.3",
     "tensorboardX>=2.6.5,<3",
     "tensorflow-datasets>=4.9.10,<5",

@@ -9,12 +9,17 @@ import pytest
 from tests.songs_on_disk import prepared
 from yue_jax import documents, lengths
 from yue_jax.data.dataset import open_dataset
-from yue_jax.data.megatron import read_meaning
 from yue_jax.data.megatron_files import MegatronDocuments
-from yue_jax.data.parts import Recipe
+from yue_jax.data.megatron_meaning import read_meaning
 from yue_jax.data.prepare import prepare
+from yue_jax.data.recipe import CONTENTS, Recipe
 from yue_jax.data.records import decode_song_record, decode_windows_record
-from yue_jax.data.sources import make_source
+from yue_jax.data.sources import (
+  KINDS,
+  REFERENCE_MODES,
+  eligible,
+  make_source,
+)
 from yue_jax.songs import Rules
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.vocab import RELEASED
@@ -75,6 +80,24 @@ def test_sequences_are_the_head_and_the_sections(tool, dataset, tmp_path, kind):
     for section, text in zip(sections, begin, strict=True):
       np.testing.assert_array_equal(section[: len(text)], text)
     assert ids[-1] == opened.vocab.eod
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+def test_other_kinds_are_one_sequence_per_document(tool, tmp_path, content):
+  """Of all kinds that there are, in data sets of all contents."""
+  dataset = prepared(tmp_path, 4, content=content)
+  opened = open_dataset(dataset)
+  kinds = {k for k in KINDS if eligible(opened, k).any()}
+  kinds -= {"plain", "cot", *REFERENCE_MODES, "window"}
+  assert len(kinds) == {"songs": 8, "music": 6, "speech": 2}[content]
+  for kind in sorted(kinds):
+    found = export(tool, dataset, tmp_path / kind, kind, "--epoch=1")
+    source = make_source(opened, kind, seed=0)
+    assert found.lengths.tolist() == source.lengths(1).tolist()
+    for number, ids in enumerate(found):
+      assert found.sequence_lengths(number).tolist() == [len(ids)]
+      [part] = source.read(1, number, start=0, length=len(ids))
+      np.testing.assert_array_equal(ids, part.ids)
 
 
 def test_epochs_have_clips_of_their_own(tool, dataset, tmp_path):

@@ -60,6 +60,7 @@ ONLY_IN = {
   "torch": set(),
   "transformers": set(),
   "pickle": set(),
+  "yaml": set(),
 }
 
 

@@ -12,9 +12,10 @@ from yue_jax.encoding import (
   EncodedSong,
   Phrases,
 )
-from yue_jax.references import MODES, Reference
+from yue_jax.references import MODE_TRACKS, MODES, Reference
 from yue_jax.streams import annotate
 from yue_jax.tokenizer import Tokenizer
+from yue_jax.tokens import Document
 from yue_jax.vocab import RELEASED, Stream, Vocab
 
 SMALL = Vocab.small(40, codes=16, codebooks=8)
@@ -65,22 +66,59 @@ def assert_found(document, *, vocab, phrases, audio):
   np.testing.assert_array_equal(found, document.streams)
 
 
+def build(kind, song, *, vocab, phrases, rng) -> tuple[Document, str]:
+  """A document of a kind, and what sounds in it."""
+  if kind == "plain":
+    return documents.plain(song, vocab), "dual"
+  if kind == "cot":
+    return documents.cot(song, vocab, phrases=phrases), "dual"
+  if kind == "cot_mixture":
+    tracks = ("mixture",)
+    document = documents.cot(song, vocab, phrases=phrases, tracks=tracks)
+    return document, "mixture"
+  if kind == "prefix":
+    return documents.prefix(song, vocab), "dual"
+  if kind == "speech":
+    song = dataclasses.replace(song, sections=song.sections[:1])
+    return documents.speech(song, vocab, instructed=True), "mixture"
+  if kind.startswith("icl_"):
+    clip = reference(rng, song, kind.removeprefix("icl_"))
+    built = documents.icl(song, vocab, phrases=phrases, reference=clip)
+    return built, "dual"
+  how, audio = kind.split("_")
+  tracks = MODE_TRACKS[audio]
+  if how == "all":
+    return documents.unconditional(song, vocab, tracks=tracks), audio
+  phrase, order = phrases.tags_dual, rng.permutation(3).tolist()
+  built = documents.tagged(
+    song, vocab, phrase=phrase, order=order, tracks=tracks
+  )
+  return built, audio
+
+
+KINDS = ("plain", "cot", "cot_mixture", "prefix", "speech")
+KINDS += tuple(f"{how}_{m}" for how in ("icl", "all", "tags") for m in MODES)
+
+
 @pytest.mark.parametrize("phrases", PHRASES, ids=["one", "two", "released"])
-@pytest.mark.parametrize("kind", ["plain", "cot", *MODES])
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(10))
 def test_songs(seed, kind, phrases):
   vocab = RELEASED if phrases is RELEASED_PHRASES else SMALL
   rng = np.random.default_rng(seed)
   song = random_song(rng, phrases=phrases, vocab=vocab)
-  if kind == "plain":
-    document = documents.plain(song, vocab)
-  elif kind == "cot":
-    document = documents.cot(song, vocab, phrases=phrases)
-  else:
-    document = documents.icl(
-      song, vocab, phrases=phrases, reference=reference(rng, song, kind)
-    )
-  assert_found(document, vocab=vocab, phrases=phrases, audio="dual")
+  document, audio = build(kind, song, vocab=vocab, phrases=phrases, rng=rng)
+  assert_found(document, vocab=vocab, phrases=phrases, audio=audio)
+
+
+def test_some_sections_of_a_song():
+  """Songs that are divided by section: only the last part has an EOD."""
+  rng = np.random.default_rng(3)
+  song = random_song(rng, phrases=PHRASES[0], vocab=SMALL)
+  assert len(song.sections) > 2
+  for sections in ((0, 1), (1, 3)):
+    document = documents.cot(song, SMALL, phrases=PHRASES[0], sections=sections)
+    assert_found(document, vocab=SMALL, phrases=PHRASES[0], audio="dual")
 
 
 @pytest.mark.parametrize("seed", range(5))
