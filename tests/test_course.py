@@ -144,25 +144,25 @@ def test_what_a_phase_reads_does_not_depend_on_later_ones(data):
     {"samples": 2},
     {"context": 64},
     {"steps": 7},
-    {"mixture": "weights"},
-    {"mixture": "kind"},
+    {"mixture": {"weight": 2.0}},
+    {"mixture": {"kind": "plain"}},
+    {"mixture": {"packing": "split"}},
+    {"mixture": {"order": "length"}},
+    {"mixture": {"overlong": "sections"}},
   ],
 )
 def test_fingerprints_change_with_what_is_read(data, changes):
-  def mixture(kind="cot", weight=1.0):
+  def mixture(**how):
     return {
-      "songs": source(data, "one", kind, weight=1.0),
-      "more": source(data, "two", weight=weight),
+      "songs": source(data, "one", **{"weight": 1.0} | how),
+      "more": source(data, "two", weight=1.0),
     }
 
-  other = {"weights": mixture(weight=2.0), "kind": mixture("plain")}
-  if "mixture" in changes:
-    changes = {"mixture": other[changes["mixture"]]}
+  changed = {"mixture": mixture(**changes.get("mixture", {}))}
+  changed = {k: v for k, v in changes.items() if k != "mixture"} | changed
   [plain] = course(data, phase("a", data, mixture=mixture())).phases
-  [changed] = course(
-    data, phase("a", data, **{"mixture": mixture()} | changes)
-  ).phases
-  assert plain.fingerprints["songs"] != changed.fingerprints["songs"]
+  [other] = course(data, phase("a", data, **changed)).phases
+  assert plain.fingerprints["songs"] != other.fingerprints["songs"]
 
 
 def test_held_out_songs_are_evaluated_by_language_and_never_trained(data):
@@ -235,3 +235,26 @@ def test_data_sets_of_other_tokenizers_do_not_mix(data, tmp_path):
   }
   with pytest.raises(ValueError, match="differ in their tokenizer"):
     _ = course(data, phase("a", data, mixture=mixture)).tokenizer
+
+
+@pytest.mark.parametrize(
+  "how", [{"packing": "split"}, {"order": "length"}, {"overlong": "sections"}]
+)
+def test_every_choice_of_a_source_changes_its_samples(data, how):
+  def first(**how):
+    songs = source(data, "one", weight=1.0, **how)
+    opened = course(data, phase("a", data, mixture={"songs": songs})).phases[0]
+    return b"".join(s["inputs"].tobytes() for s in read(opened))
+
+  assert first(**how) != first()
+
+
+def test_kept_plans_are_those_that_are_made(data, tmp_path):
+  trained = phase("a", data, steps=9)
+  vocab = open_dataset(data / "one").vocab
+  fresh = read(course(data, trained).phases[0])
+  for _ in range(2):  # written, then read
+    kept = Course([trained], DataConfig(), vocab=vocab, cache=tmp_path)
+    for one, other in zip(fresh, read(kept.phases[0]), strict=True):
+      np.testing.assert_array_equal(one["inputs"], other["inputs"])
+  assert list(tmp_path.rglob("*.npy"))
