@@ -9,7 +9,10 @@ import pytest
 from tests import songs_on_disk as disk
 from yue_jax.data.course import Course
 from yue_jax.data.dataset import open_dataset
+from yue_jax.data.megatron_meaning import describe, description_path
+from yue_jax.data.megatron_writer import write_megatron
 from yue_jax.data.prepare import prepare
+from yue_jax.data.sequences import song_sequences
 from yue_jax.phases import (
   DataConfig,
   EvaluationConfig,
@@ -258,3 +261,52 @@ def test_kept_plans_are_those_that_are_made(data, tmp_path):
     for one, other in zip(fresh, read(kept.phases[0]), strict=True):
       np.testing.assert_array_equal(one["inputs"], other["inputs"])
   assert list(tmp_path.rglob("*.npy"))
+
+
+@pytest.fixture(scope="module")
+def pair(data, tmp_path_factory):
+  """The CoT documents of data set "one" as Megatron has them."""
+  dataset = open_dataset(data / "one")
+  prefix = tmp_path_factory.mktemp("megatron") / "one"
+  count, documents = song_sequences(dataset, "cot", epoch=0, seed=0)
+  assert count == SONGS
+  description_path(prefix).write_text(describe(dataset))
+  write_megatron(prefix, documents)
+  return prefix
+
+
+def test_a_megatron_pair_is_read_like_a_prepared_data_set(data, pair):
+  songs = SourceConfig(data=str(pair), kind="megatron_dual", weight=1.0)
+  theirs = course(data, phase("a", data, steps=40, mixture={"songs": songs}))
+  ours = course(data, phase("a", data, steps=40))
+  assert first_tokens(read(theirs.phases[0])) == first_tokens(
+    read(ours.phases[0])
+  )
+  assert theirs.tokenizer == ""
+
+
+def test_documents_of_a_megatron_pair_can_be_held_out(data, pair):
+  songs = SourceConfig(data=str(pair), kind="megatron_dual", weight=1.0)
+  trained = phase("a", data, steps=40, mixture={"songs": songs})
+  opened = course(data, trained, heldout=0.3)
+  sets = opened.evaluations(trained, 0)
+  held = first_tokens(
+    sets["songs"].sample(n) for n in range(len(sets["songs"]))
+  )
+  seen = first_tokens(read(opened.phases[0]))
+  assert not held.keys() & seen.keys()
+  assert len(held) + len(seen) == SONGS
+
+
+@pytest.mark.parametrize(
+  ("how", "message"),
+  [
+    ({"kind": "cot"}, "no documents of kind 'cot'; there are"),
+    ({"overlong": "sections"}, "does not record sections"),
+  ],
+)
+def test_what_a_megatron_pair_does_not_have(data, pair, how, message):
+  how = {"kind": "megatron_dual", "weight": 1.0} | how
+  songs = SourceConfig(data=str(pair), **how)
+  with pytest.raises(ValueError, match=message):
+    course(data, phase("a", data, mixture={"songs": songs}))

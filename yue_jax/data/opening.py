@@ -1,16 +1,18 @@
-"""Opening what a run reads: collections of songs, and documents from them.
+"""Opening what a run reads: prepared data sets and Megatron's, alike.
 
 Every path is opened once. What is opened knows the hashes of its songs, by
 which they are chosen, and makes sources of documents from those chosen.
 """
 
 import dataclasses
+import pathlib
 from typing import Protocol
 
 import numpy as np
 
-from yue_jax.data import sources
+from yue_jax.data import megatron, sources
 from yue_jax.data.dataset import Dataset, expect_vocab, open_dataset
+from yue_jax.data.megatron_files import MegatronDocuments
 from yue_jax.data.selection import SongHashes
 from yue_jax.data.sources import Source
 from yue_jax.vocab import Vocab
@@ -46,7 +48,9 @@ class Collection(Protocol):
 
 
 def open_collection(path: str, vocab: Vocab) -> Collection:
-  """Opens a prepared data set."""
+  """Opens a prepared data set, or the Megatron pair with this prefix."""
+  if pathlib.Path(f"{path}.idx").is_file():
+    return _MegatronPair(path, vocab)
   dataset = open_dataset(path)
   expect_vocab(dataset, vocab)
   return _Prepared(dataset)
@@ -91,4 +95,42 @@ class _Prepared:
   def source(self, kind, *, members, seed, longest) -> Source:
     return sources.make_source(
       self.dataset, kind, members=members, seed=seed, longest=longest
+    )
+
+
+class _MegatronPair:
+  """Documents in place of songs; an empty one is none."""
+
+  tokenizer = None
+  window = None
+  languages = ("",)
+
+  def __init__(self, prefix: str, vocab: Vocab):
+    self._prefix, self._vocab = prefix, vocab
+    self._documents = MegatronDocuments(prefix)
+    self.fingerprint = self._documents.fingerprint
+    self.language = np.zeros(len(self._documents), np.uint8)
+
+  @property
+  def hashes(self) -> SongHashes:
+    ids = megatron.megatron_ids(self._documents)
+    return SongHashes(ids, ids)
+
+  def eligible(self, kind: str) -> np.ndarray:
+    if kind not in megatron.KINDS:
+      raise ValueError(
+        f"{self._prefix} is a Megatron data set, which has no documents of"
+        f" kind {kind!r}; there are {megatron.KINDS}"
+      )
+    return self._documents.lengths > 0
+
+  def source(self, kind, *, members, seed, longest) -> Source:
+    del seed  # nothing is drawn
+    if longest is not None:
+      raise ValueError(
+        f"{self._prefix} does not record sections, so overlong='sections'"
+        " cannot be met; set it to 'cut'"
+      )
+    return megatron.make_megatron_source(
+      self._documents, kind, vocab=self._vocab, members=members
     )
