@@ -24,6 +24,7 @@ setuptools.setup(
     "etils[epath]>=1.15",
     "flax>=0.12.8,<0.13",
     "grain>=0.2.18,<0.2.19",
+    "importlib-resources>=7.1",  # tensorflow-datasets forgets to ask for it
     "jax>=0.10.2,<0.13",
     "jaxtyping>=0.3.11,<0.4",
     "ml-collections>=1.1,<2",

@@ -33,7 +33,7 @@ from yue_jax.data.layout import (
   hash_bytes,
   to_text,
 )
-from yue_jax.data.parts import song_columns
+from yue_jax.data.parts import section_columns, song_columns
 from yue_jax.data.pool import map_on_processes
 from yue_jax.data.records import (
   Records,
@@ -52,6 +52,8 @@ def check_dataset(directory: pathlib.Path, *, workers: int = 1) -> list[str]:
   Reads every byte of it, shards on as many processes as there are workers.
   """
   directory = pathlib.Path(directory)
+  if not directory.is_dir():
+    return [f"{directory} is no directory"]
   if damaged := [*_check_description(directory / "dataset.json")]:
     return damaged  # nothing else could be believed
   try:
@@ -77,7 +79,8 @@ def check_dataset(directory: pathlib.Path, *, workers: int = 1) -> list[str]:
 
 def _check_description(path: pathlib.Path) -> Iterator[str]:
   if not path.is_file():
-    return  # `open_dataset` says so
+    yield f"{path} does not exist, so {path.parent} is no prepared data set"
+    return
   try:
     content = path.read_bytes()
     info = json.loads(content)
@@ -200,12 +203,8 @@ def _check_song(dataset: Dataset, row: int, record: bytes) -> str | None:
   if found != told:
     return _differences(found, told)
   here = slice(*dataset.section_offsets[row : row + 2])
-  columns = [index[name][here].tolist() for name in SECTION_COLUMNS]
-  sections = [
-    (len(s.text), len(s.plain_text), s.start, s.end, s.chorus)
-    for s in song.sections
-  ]
-  if sections != list(zip(*columns, strict=True)):
+  sections = {name: index[name][here].tolist() for name in SECTION_COLUMNS}
+  if sections != section_columns(song):
     return "its sections are not those of the index"
   codes = dataset.vocab.codes()
   if any(track.max() >= codes for track in song.tracks.values()):

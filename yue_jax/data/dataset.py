@@ -55,10 +55,15 @@ class Dataset:
 def open_dataset(directory: str | pathlib.Path) -> Dataset:
   """Opens a prepared data set; reads neither its columns nor its records.
 
-  Raises FileNotFoundError when it or a part of it is missing, ValueError when
-  it was written in another format or is damaged.
+  A directory of TensorFlow Datasets will do, see `data.tfds_songs`. Raises
+  FileNotFoundError when it or a part of it is missing, ValueError when it was
+  written in another format or is damaged.
   """
   directory = pathlib.Path(directory)
+  if (directory / "dataset_info.json").is_file():
+    from yue_jax.data.tfds_songs import open_tfds  # slow to import
+
+    return open_tfds(directory)
   info = _read_info(directory)
   return describe(directory, info, read_index(directory, info["index"]))
 

@@ -293,14 +293,8 @@ class _Writer:
       codes = tracks.get(track)
       hashed = hash_codes(codes[0]) if isinstance(codes, np.ndarray) else 0
       self._append(**{f"codes_{track}": hashed})
-    for section in song.sections if song else ():
-      self._append(
-        section_text=len(section.text),
-        section_plain_text=len(section.plain_text),
-        section_start=section.start,
-        section_end=section.end,
-        section_chorus=section.chorus,
-      )
+    for name, values in section_columns(song).items():
+      self.columns[name] += values
 
   def _write_tracks(self, song: int, tracks: _Tracks) -> dict[str, int]:
     """Writes windows; returns how many, by those tracks that have any."""
@@ -336,6 +330,18 @@ class _Writer:
   def _append(self, **values) -> None:
     for name, value in values.items():
       self.columns[name].append(value)
+
+
+def section_columns(song: EncodedSong | None) -> dict[str, list[int]]:
+  """The columns of a song's sections; empty if it has none."""
+  sections = song.sections if song else ()
+  return {
+    "section_text": [len(section.text) for section in sections],
+    "section_plain_text": [len(section.plain_text) for section in sections],
+    "section_start": [section.start for section in sections],
+    "section_end": [section.end for section in sections],
+    "section_chorus": [section.chorus for section in sections],
+  }
 
 
 def song_columns(song: EncodedSong | None) -> dict[str, int]:
