@@ -6,8 +6,10 @@ import pathlib
 import numpy as np
 import pytest
 
+from yue_jax.data.course import Course
 from yue_jax.data.megatron_writer import write_megatron
-from yue_jax.phases import PhaseConfig, RateConfig, SourceConfig
+from yue_jax.phases import DataConfig, PhaseConfig, RateConfig, SourceConfig
+from yue_jax.vocab import RELEASED
 
 TOOL = pathlib.Path(__file__).parent.parent / "tools" / "convert_mixture.py"
 # In the form of the released example.
@@ -94,6 +96,23 @@ def test_the_released_form(convert, data):
   names = list(phase.mixture)
   assert names[2:] == ["mixture_text_document", "mixture_text_document_2"]
   assert names[0].startswith("dummy_msa_xcodec_16k_stage_1")
+
+
+@pytest.mark.parametrize("rounds", ["2", "2.5", "0.3"])
+def test_the_phase_reads_as_many_rounds(convert, data, rounds):
+  """Opened as a run would; its steps hold the rounds and no whole step more."""
+  phase = phase_of(
+    convert(MIXTURE.replace("2.5_", f"{rounds}_"), f"--root={data}")
+  )
+  settings = DataConfig(attend_across_documents=True)
+  course = Course([phase], settings, vocab=RELEASED)
+  [opened] = course.phases
+  for name, source in phase.mixture.items():
+    epoch = -(-source.expected_tokens // phase.context)
+    # Whole samples, and what fills up the last step.
+    over = (opened.passes[name] - source.rounds) * epoch
+    assert -1 < over < phase.samples
+  assert phase.steps == -(-phase.tokens // (8 * 32))
 
 
 def test_data_that_are_elsewhere(convert):

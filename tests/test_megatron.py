@@ -132,9 +132,9 @@ def test_split_samples_are_those_of_megatron(dataset, write, context):
 
 
 def test_documents_longer_than_a_sample_are_counted(dataset, write):
-  prefix = write([[[1] * length] for length in (5, 4, 12)])
+  prefix = write([[[1] * length] for length in (5, 6, 13)])
   source = make_megatron_source(prefix, "megatron_dual", vocab=dataset.vocab)
-  assert source.overlong(0, context=4) == (1, 2)
+  assert source.overlong(0, context=4) == (2, 3)
 
 
 def test_documents_of_windows(dataset, write):
