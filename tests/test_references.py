@@ -51,6 +51,50 @@ def test_numbers_never_change():
   ]
 
 
+def test_tags_and_instructions_never_change():
+  order = [references.draw_tag_order(7, e, song=5, tags=4) for e in range(3)]
+  assert order == [[1, 3, 0, 2], [3, 1, 2, 0], [2, 1, 3, 0]]
+  drawn = references.draw_instructed(7, 0, songs=np.arange(8))
+  assert drawn.tolist() == [1, 0, 1, 0, 1, 0, 0, 1]
+
+
+def test_one_number_at_a_time_is_the_same_as_all_at_once():
+  numbers = np.array([0, 1, -5, 2**62, 12])
+  together = references.counter_hash(3, numbers, 8, purpose="a")
+  alone = [references.counter_hash(3, int(n), 8, purpose="a") for n in numbers]
+  assert together.tolist() == [int(number) for number in alone]
+  drawn = references.draw_instructed(7, 0, songs=numbers)
+  assert drawn.tolist() == [
+    bool(references.draw_instructed(7, 0, songs=int(n))) for n in numbers
+  ]
+  unsigned = references.counter_hash(np.uint64(2**64 - 5), purpose="a")
+  assert unsigned == references.counter_hash(-5, purpose="a")
+  many = references.counter_hash(
+    np.arange(3)[:, None], np.arange(4), purpose="a"
+  )
+  assert many.shape == (3, 4)
+  assert many[2, 3] == references.counter_hash(2, 3, purpose="a")
+
+
+def test_every_order_of_tags_is_drawn():
+  orders = [
+    tuple(references.draw_tag_order(0, epoch, song=song, tags=3))
+    for epoch in range(30)
+    for song in range(40)
+  ]
+  counts = [orders.count(order) for order in set(orders)]
+  assert len(counts) == 6
+  assert 150 < min(counts) <= max(counts) < 250
+  assert references.draw_tag_order(0, 0, song=0, tags=0) == []
+
+
+def test_half_of_speech_is_instructed():
+  drawn = references.draw_instructed(0, 0, songs=SONGS)
+  assert 0.48 < drawn.mean() < 0.52
+  other = references.draw_instructed(0, 1, songs=SONGS)
+  assert 0.48 < (drawn == other).mean() < 0.52
+
+
 def test_uniform_numbers_look_uniform_and_independent():
   drawn = [
     references.uniform(0, 0, SONGS, purpose="a"),

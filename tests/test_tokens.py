@@ -23,7 +23,9 @@ def test_example():
 def test_sound_example():
   rows = np.array([[0, 1], [3, 2]], np.uint16)
   streams = [Stream.VOCAL, Stream.BACKING]
-  document = Document([Sound(rows, first_ids=[32, 32], streams=streams)])
+  document = Document(
+    [Sound(rows, start=0, end=2, first_ids=[32, 32], streams=streams)]
+  )
   assert document.ids.tolist() == [32, 35, 33, 34]
   assert document.streams.tolist() == [*streams, *streams]
 
@@ -38,18 +40,18 @@ def test_special_tokens_in_text_are_marks():
 @pytest.mark.parametrize("turns", [1, 2, 3, 8])
 def test_every_stretch_is_a_part_of_the_whole(turns):
   rng = np.random.default_rng(turns)
-  codes = rng.integers(0, 1024, (turns, 7)).astype(np.uint16)
+  codes = rng.integers(0, 1024, (turns, 12)).astype(np.uint16)
   first_ids = [RELEASED.codebook(k).start for k in range(turns)]
   streams = [Stream.CODEBOOK_0 + k for k in range(turns)]
   document = Document(
     [
       Text(rng.integers(0, 32_010, 5).astype(np.int32), RELEASED),
       marks(),
-      Sound(codes, first_ids=first_ids, streams=streams),
+      Sound(codes, start=2, end=9, first_ids=first_ids, streams=streams),
       marks(1, 2),
     ]
   )
-  flat = (codes.T + np.array(first_ids)).ravel()
+  flat = (codes[:, 2:9].T + np.array(first_ids)).ravel()
   np.testing.assert_array_equal(document.ids[5:-2], flat)
   for start in range(len(document) + 1):
     for stop in range(start, len(document) + 1):
@@ -61,7 +63,9 @@ def test_every_stretch_is_a_part_of_the_whole(turns):
 def test_codes_do_not_wrap_around():
   """Ids are larger than the codes' own type may hold."""
   codes = np.array([[1023]], np.uint16)
-  sound = Sound(codes, first_ids=[80_000], streams=[Stream.VOCAL])
+  sound = Sound(
+    codes, start=0, end=1, first_ids=[80_000], streams=[Stream.VOCAL]
+  )
   assert Document([sound]).ids.tolist() == [81_023]
 
 

@@ -182,8 +182,8 @@ def recording_builder(
         raise fault
     song = encoding.encode_recording(check(row, codes, rules=rules), tokenizer)
     if kind == "speech":
-      drawn = references.draw_instructed(args.seed, 0, songs=np.array([number]))
-      return documents.speech(song, vocab, instructed=bool(drawn[0]))
+      drawn = references.draw_instructed(args.seed, 0, songs=number)
+      return documents.speech(song, vocab, instructed=bool(drawn))
     if not kind.startswith("tags_"):
       return documents.unconditional(song, vocab, tracks=tracks)
     if not song.tags:

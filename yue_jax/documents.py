@@ -52,11 +52,11 @@ def plain(
   of plain text [4, 3], vocal codes 0 1 and backing codes 3 2 gives
   4 3 | 11 26 32 35 33 34 12 | 10.
   """
-  pieces, end = [], _end(song, vocab, sections)
+  pieces, audio = [], _Audio(song, DUAL, vocab)
   for section in _chosen(song, sections):
     pieces.append(Text(section.plain_text, vocab))
-    pieces += _audio(song, DUAL, section.start, section.end, vocab)
-  return Document([*pieces, end])
+    pieces += audio.between(section.start, section.end)
+  return Document([*pieces, _end(song, vocab, sections)])
 
 
 def cot(
@@ -97,7 +97,7 @@ def icl(
     [
       Text(song.head, vocab),
       marks(*phrases.reference_start),
-      *_audio(song, tracks, first, last, vocab, streams=heard),
+      *_Audio(song, tracks, vocab, streams=heard).between(first, last),
       marks(*phrases.reference_end),
       *_planned(song, vocab, phrases, DUAL, sections),
     ]
@@ -114,7 +114,7 @@ def prefix(song: EncodedSong, vocab: Vocab) -> Document:
   return Document(
     [
       Text(song.head, vocab),
-      *_audio(song, DUAL, start, end, vocab),
+      *_Audio(song, DUAL, vocab).between(start, end),
       marks(vocab.eod),
     ]
   )
@@ -137,7 +137,7 @@ def tagged(
     [
       Filled(phrase, Stream.TEXT),
       *(Filled(song.tags[number], Stream.TEXT) for number in order),
-      *_whole_audio(song, tracks, vocab),
+      *_Audio(song, tracks, vocab).whole(),
       marks(vocab.eod),
     ]
   )
@@ -147,7 +147,7 @@ def unconditional(
   song: EncodedSong, vocab: Vocab, *, tracks: Tracks
 ) -> Document:
   """Sound and nothing else: 11 26 32 35 33 34 12 | 10 with `plain`'s ids."""
-  return Document([*_whole_audio(song, tracks, vocab), marks(vocab.eod)])
+  return Document([*_Audio(song, tracks, vocab).whole(), marks(vocab.eod)])
 
 
 def speech(song: EncodedSong, vocab: Vocab, *, instructed: bool) -> Document:
@@ -158,8 +158,8 @@ def speech(song: EncodedSong, vocab: Vocab, *, instructed: bool) -> Document:
   """
   [said] = song.sections
   text = said.plain_text if instructed else said.text
-  audio = _whole_audio(song, ("mixture",), vocab)
-  return Document([Text(text, vocab), *audio])
+  audio = _Audio(song, ("mixture",), vocab)
+  return Document([Text(text, vocab), *audio.whole()])
 
 
 def window_document(
@@ -222,10 +222,11 @@ def _planned(
   sections: Sections | None,
 ) -> Iterable[Piece]:
   start, end = marks(*phrases.segment_start), marks(*phrases.segment_end)
+  audio = _Audio(song, tracks, vocab)
   for section in _chosen(song, sections):
     yield start
     yield Filled(section.text, Stream.RESTATED)
-    yield from _audio(song, tracks, section.start, section.end, vocab)
+    yield from audio.between(section.start, section.end)
     yield end
   yield _end(song, vocab, sections)
 
@@ -241,37 +242,41 @@ def _end(song: EncodedSong, vocab: Vocab, sections: Sections | None) -> Piece:
   return marks(vocab.eod) if last else marks()
 
 
-def _whole_audio(
-  song: EncodedSong, tracks: Tracks, vocab: Vocab
-) -> Sequence[Piece]:
-  return _audio(song, tracks, 0, len(song.tracks[tracks[0]]), vocab)
+class _Audio:
+  """<SOA> <xcodec> ... <EOA> of stretches of some tracks of a song."""
 
+  def __init__(
+    self,
+    song: EncodedSong,
+    tracks: Tracks,
+    vocab: Vocab,
+    *,
+    streams: Sequence[Stream] | None = None,
+  ):
+    self._song, self._tracks = song.id, tracks
+    self._rows = [song.tracks[track] for track in tracks]
+    self._frames = min(map(len, self._rows))
+    self._first_ids = [vocab.codebook(0).start] * len(tracks)
+    self._streams = streams or [TRACK_STREAMS[track] for track in tracks]
+    self._before, self._after = marks(vocab.soa, vocab.xcodec), marks(vocab.eoa)
 
-def _audio(
-  song: EncodedSong,
-  tracks: Tracks,
-  start: int,
-  end: int,
-  vocab: Vocab,
-  *,
-  streams: Sequence[Stream] | None = None,
-) -> Sequence[Piece]:
-  rows = [song.tracks[track] for track in tracks]
-  for track, row in zip(tracks, rows, strict=True):
-    if not 0 <= start < end <= len(row):
+  def between(self, start: int, end: int) -> Sequence[Piece]:
+    if not 0 <= start < end <= self._frames:
       raise ValueError(
-        f"song {song.id}: frames {start}..{end} of the {track} track,"
-        f" which has {len(row)}"
+        f"song {self._song}: frames {start}..{end} of {self._tracks}, of which"
+        f" there are {self._frames}"
       )
-  return (
-    marks(vocab.soa, vocab.xcodec),
-    Sound(
-      [row[start:end] for row in rows],
-      first_ids=[vocab.codebook(0).start] * len(rows),
-      streams=streams or [TRACK_STREAMS[track] for track in tracks],
-    ),
-    marks(vocab.eoa),
-  )
+    sound = Sound(
+      self._rows,
+      start=start,
+      end=end,
+      first_ids=self._first_ids,
+      streams=self._streams,
+    )
+    return self._before, sound, self._after
+
+  def whole(self) -> Sequence[Piece]:
+    return self.between(0, self._frames)
 
 
 def _windows(
@@ -289,10 +294,11 @@ def _window(
 ) -> Sequence[Piece]:
   ids = [vocab.codebook(k).start for k in range(len(codes))]
   books = [codebook_stream(k) for k in range(first, len(codes))]
+  whole = {"start": 0, "end": codes.shape[1]}
   return (
     marks(vocab.soa, vocab.stage_1),
-    Sound(codes[:1], first_ids=ids, streams=[stream]),
+    Sound(codes[:1], **whole, first_ids=ids, streams=[stream]),
     marks(vocab.stage_2),
-    Sound(codes[first:], first_ids=ids[first:], streams=books),
+    Sound(codes[first:], **whole, first_ids=ids[first:], streams=books),
     marks(vocab.eoa),
   )

@@ -136,7 +136,9 @@ def draw_tag_order(seed: int, epoch: int, *, song: int, tags: int) -> list[int]:
   return np.argsort(keys, kind="stable").tolist()
 
 
-def draw_instructed(seed: int, epoch: int, *, songs: np.ndarray) -> np.ndarray:
+def draw_instructed(
+  seed: int, epoch: int, *, songs: np.ndarray | int
+) -> np.ndarray:
   """Which numbered speech keeps its instruction: half of it, bool."""
   return uniform(seed, epoch, songs, purpose="instruction") < 0.5
 
@@ -159,13 +161,14 @@ def counter_hash(*counters: np.ndarray | int, purpose: str) -> np.ndarray:
   Each counter in turn passes through the finalizer of SplitMix64 (Steele, Lea
   and Flood 2014); `purpose` keeps draws apart that share their counters.
   """
-  digest = hashlib.sha256(purpose.encode()).digest()
-  state = np.uint64(int.from_bytes(digest[:8], "little"))
-  with np.errstate(over="ignore"):  # arithmetic is modulo 2^64
-    for counter in counters:
-      number = np.asarray(counter).astype(np.int64).astype(np.uint64)
-      state = _mix(state + number + np.uint64(0x9E3779B97F4A7C15))
-  return state
+  state = _first_state(purpose)
+  for counter in counters:
+    if isinstance(state, int) and np.ndim(counter) == 0:
+      state = _mix_one(state + int(counter))
+    else:
+      numbers = np.atleast_1d(counter).astype(np.int64).view(np.uint64)
+      state = _mix(numbers + np.uint64(state))
+  return np.uint64(state) if isinstance(state, int) else state
 
 
 def uniform(*counters: np.ndarray | int, purpose: str) -> np.ndarray:
@@ -177,10 +180,33 @@ def _distinct(codes: np.ndarray) -> int:
   return np.count_nonzero(np.bincount(codes))
 
 
+_MASK = 2**64 - 1  # arithmetic is modulo 2^64
+_STEP = 0x9E3779B97F4A7C15
+_SHIFTS = (30, 27, 31)
+_FACTORS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+
+
+@functools.cache
+def _first_state(purpose: str) -> int:
+  digest = hashlib.sha256(purpose.encode()).digest()
+  return int.from_bytes(digest[:8], "little")
+
+
+def _mix_one(state: int) -> int:
+  state = (state + _STEP) & _MASK
+  for shift, factor in zip(_SHIFTS, _FACTORS, strict=False):
+    state = ((state ^ (state >> shift)) * factor) & _MASK
+  return state ^ (state >> _SHIFTS[-1])
+
+
 def _mix(state: np.ndarray) -> np.ndarray:
-  state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-  state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-  return state ^ (state >> np.uint64(31))
+  """`_mix_one` of many, in place."""
+  state += np.uint64(_STEP)
+  for shift, factor in zip(_SHIFTS, _FACTORS, strict=False):
+    state ^= state >> np.uint64(shift)
+    state *= np.uint64(factor)
+  state ^= state >> np.uint64(_SHIFTS[-1])
+  return state
 
 
 @functools.cache

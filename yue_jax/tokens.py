@@ -104,25 +104,30 @@ class Sound:
   Example: rows [0, 1] and [3, 2], both with ids from 32, are 32 35 33 34.
   """
 
-  __slots__ = ("_first_ids", "_rows", "_streams", "size")
+  __slots__ = ("_first", "_first_ids", "_rows", "_streams", "size")
 
   def __init__(
     self,
     rows: Sequence[np.ndarray],
     *,
+    start: int,
+    end: int,
     first_ids: Sequence[int],
     streams: Sequence[Stream],
   ):
-    """Rows (frames,) of codes; code 0 of row k has the id first_ids[k]."""
+    """Frames `start` to `end` of rows of codes, (frames,) each.
+
+    Code 0 of row k has the id first_ids[k].
+    """
     self._rows, self._first_ids, self._streams = rows, first_ids, streams
-    self.size = len(rows) * len(rows[0])
+    self._first, self.size = start, len(rows) * (end - start)
 
   def write(self, start, stop, ids, streams):
     turns = len(self._rows)
     for turn, codes in enumerate(self._rows):
       at = (turn - start) % turns  # its first token among those written
-      first = (start + at) // turns
       mine = ids[at::turns]
+      first = self._first + (start + at) // turns
       codes = codes[first : first + len(mine)]
       np.add(codes, self._first_ids[turn], out=mine, dtype=np.int32)
       streams[at::turns] = self._streams[turn]

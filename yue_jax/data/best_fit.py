@@ -15,7 +15,7 @@ import dataclasses
 import numpy as np
 
 from yue_jax.data.permutation import Permutation
-from yue_jax.data.plan import Draw, Piece, drawn_order, smallest_dtype
+from yue_jax.data.plan import Counts, Draw, Piece, drawn_order, smallest_dtype
 from yue_jax.references import counter_hash
 
 # A bin of the histogram: ((length, how often), ...) from long to short.
@@ -65,13 +65,6 @@ class BestFitPlan:
       draw.seed, draw.epoch, number, np.arange(len(pieces)), purpose="place"
     )
     return [pieces[i] for i in np.argsort(keys, kind="stable").tolist()]
-
-  def places(self) -> int:
-    tails = sum(
-      int(tail_lengths(lengths, self.draw).sum(dtype=np.int64))
-      for lengths in _blocks(self.lengths)
-    )
-    return self._whole() * self.draw.context + tails
 
   def arrays(self) -> dict[str, np.ndarray]:
     names = [field.name for field in dataclasses.fields(self)]
@@ -148,13 +141,14 @@ def best_fit(counts: np.ndarray) -> list[tuple[Pattern, int]]:
   return bins.groups()
 
 
-def count_best_fit(lengths: np.ndarray, draw: Draw) -> int:
-  """Number of samples of `plan_best_fit`, without making it."""
-  whole = sum(
-    int(whole_counts(block, draw).sum(dtype=np.int64))
-    for block in _blocks(lengths)
+def count_best_fit(lengths: np.ndarray, draw: Draw) -> Counts:
+  """Of the samples of `plan_best_fit`, without making it."""
+  tails = histogram(lengths, draw)
+  whole = _whole_samples(lengths, draw)
+  return Counts(
+    samples=whole + sum(count for _, count in best_fit(tails)),
+    places=whole * draw.context + int(tails @ np.arange(len(tails))),
   )
-  return whole + sum(count for _, count in best_fit(histogram(lengths, draw)))
 
 
 def plan_best_fit(lengths: np.ndarray, draw: Draw) -> BestFitPlan:
@@ -188,11 +182,15 @@ def _drawn_by_tail(lengths: np.ndarray, draw: Draw) -> np.ndarray:
 def _whole_ends(lengths: np.ndarray, draw: Draw) -> np.ndarray:
   if not len(lengths) or not whole_counts(lengths.max(), draw):
     return np.zeros(0, np.uint32)
-  total = sum(
+  dtype = smallest_dtype(_whole_samples(lengths, draw))
+  return np.cumsum(whole_counts(lengths, draw), dtype=dtype)
+
+
+def _whole_samples(lengths: np.ndarray, draw: Draw) -> int:
+  return sum(
     int(whole_counts(block, draw).sum(dtype=np.int64))
     for block in _blocks(lengths)
   )
-  return np.cumsum(whole_counts(lengths, draw), dtype=smallest_dtype(total))
 
 
 def _longest(

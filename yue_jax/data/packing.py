@@ -5,14 +5,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from yue_jax.data.best_fit import BestFitPlan, count_best_fit, plan_best_fit
-from yue_jax.data.plan import Draw, Plan
+from yue_jax.data.plan import Counts, Draw, Plan
 from yue_jax.data.split import SplitPlan, count_split, plan_split
 
 PACKINGS = ("best_fit", "split")
 
 
-def count_samples(packing: str, lengths: np.ndarray, draw: Draw) -> int:
-  """Number of samples of `make_plan`, without making it."""
+def count_samples(packing: str, lengths: np.ndarray, draw: Draw) -> Counts:
+  """Of the samples of `make_plan`, without making it."""
   count = count_best_fit if packing == "best_fit" else count_split
   return count(lengths, draw)
 

@@ -32,6 +32,13 @@ class Piece(NamedTuple):
   length: int
 
 
+class Counts(NamedTuple):
+  """How many samples an epoch has, and places in them that hold a token."""
+
+  samples: int
+  places: int
+
+
 @dataclasses.dataclass(frozen=True)
 class Draw:
   """What a plan depends on besides lengths.
@@ -64,9 +71,6 @@ class Plan(Protocol):
 
   def pieces(self, sample: int) -> list[Piece]:
     """What is in a sample, in order."""
-
-  def places(self) -> int:
-    """Places of all samples that hold a token."""
 
   def arrays(self) -> Mapping[str, np.ndarray]:
     """All that it consists of, besides the draw."""

@@ -14,6 +14,7 @@ import shutil
 
 import numpy as np
 
+from yue_jax.data.plan import Counts
 from yue_jax.whole_directory import whole_directory
 
 _KEPT = 2  # epochs before the one that is written
@@ -28,8 +29,8 @@ class PlanCache:
   def load(self, epoch: int) -> dict[str, np.ndarray] | None:
     """Arrays by name, mapped; None where there is no plan of the epoch."""
     folder = self._folder(epoch)
-    paths = list(folder.glob("*.npy"))
-    return {path.stem: _mapped(path) for path in paths} or None
+    paths = folder.glob("*.npy")
+    return {p.stem: _read(p, mapped=True) for p in paths} or None
 
   def save(self, epoch: int, arrays: Mapping[str, np.ndarray]) -> None:
     """Keeps a plan, unless somebody else has in the meantime."""
@@ -45,17 +46,19 @@ class PlanCache:
       if int(old.name.split("-")[1]) < epoch - _KEPT:
         shutil.rmtree(old, ignore_errors=True)
 
-  def load_counts(self) -> dict[int, int]:
-    """Numbers of samples by epoch."""
+  def load_counts(self) -> dict[int, Counts]:
+    """Numbers of samples and places by epoch."""
     path = self._directory / "counts.npy"
     if not path.is_file():
       return {}
-    return dict(np.load(path, allow_pickle=False).tolist())
+    rows = _read(path, mapped=False).tolist()
+    return {epoch: Counts(*counted) for epoch, *counted in rows}
 
-  def save_counts(self, counts: Mapping[int, int]) -> None:
+  def save_counts(self, counts: Mapping[int, Counts]) -> None:
     self._directory.mkdir(parents=True, exist_ok=True)
     partial = self._directory / f".counts-{os.urandom(4).hex()}.npy"
-    rows = np.array(sorted(counts.items()), np.int64).reshape(-1, 2)
+    rows = [(epoch, *counted) for epoch, counted in sorted(counts.items())]
+    rows = np.array(rows, np.int64)
     np.save(partial, rows, allow_pickle=False)
     partial.replace(self._directory / "counts.npy")
 
@@ -63,8 +66,12 @@ class PlanCache:
     return self._directory / f"epoch-{epoch:08}"
 
 
-def _mapped(path: pathlib.Path) -> np.ndarray:
-  """A mapped array without the cost of np.memmap; empty ones are read."""
-  if path.stat().st_size <= 128:
-    return np.load(path, allow_pickle=False)
-  return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+def _read(path: pathlib.Path, *, mapped: bool) -> np.ndarray:
+  """An array, mapped without the cost of np.memmap."""
+  try:
+    mode = "r" if mapped else None
+    return np.asarray(np.load(path, mmap_mode=mode, allow_pickle=False))
+  except (ValueError, EOFError) as error:
+    raise ValueError(
+      f"{path} is damaged ({error}); remove {path.parent}, it is made anew"
+    ) from error

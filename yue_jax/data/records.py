@@ -68,29 +68,35 @@ def decode_song_record(record: bytes) -> EncodedSong:
   header = _header(record, _SONG, _SONG_NUMBERS, "song")
   sections, *frames, head_size, tags, name_size = header
   at = _SONG_NUMBERS
-  table = _numbers(record, at, sections * _SECTION_NUMBERS)
-  table = table.reshape(sections, _SECTION_NUMBERS)
-  at += table.size
-  tag_sizes = _numbers(record, at, tags)
-  at += tags
-  ends = np.cumsum([head_size, *tag_sizes, *table[:, :2].ravel()])
-  text = _numbers(record, at, int(ends[-1])).astype(np.int32)
+  table = _numbers(record, at, sections * _SECTION_NUMBERS + tags).tolist()
+  at += len(table)
+  rows = [
+    table[first : first + _SECTION_NUMBERS]
+    for first in range(0, sections * _SECTION_NUMBERS, _SECTION_NUMBERS)
+  ]
+  tag_sizes = table[len(table) - tags :]
+  sizes = [head_size, *tag_sizes, *(size for row in rows for size in row[:2])]
+  text = _numbers(record, at, sum(sizes)).astype(np.int32)
   at = 4 * (at + text.size)  # in bytes from here on
   _expect_size(record, at + 2 * sum(frames) + name_size, "song")
   codes = np.frombuffer(record, "<u2", sum(frames), at)
-  tracks = np.split(codes, np.cumsum(frames)[:-1])
-  head, *texts = np.split(text, ends[:-1])
+  head, *texts = _divide(text, sizes)
   own_tags, texts = tuple(texts[:tags]), texts[tags:]
-  rows = zip(texts[0::2], texts[1::2], table[:, 2:].tolist(), strict=True)
   return EncodedSong(
     id=record[at + codes.nbytes :].decode(),
     head=head,
     tags=own_tags,
     sections=tuple(
       EncodedSection(own, plain, start, end, bool(chorus))
-      for own, plain, (start, end, chorus) in rows
+      for own, plain, (_, _, start, end, chorus) in zip(
+        texts[0::2], texts[1::2], rows, strict=True
+      )
     ),
-    tracks={t: c for t, c in zip(TRACKS, tracks, strict=True) if c.size},
+    tracks={
+      track: own
+      for track, own in zip(TRACKS, _divide(codes, frames), strict=True)
+      if own.size
+    },
   )
 
 
@@ -221,6 +227,14 @@ def _numbers(record: bytes, start: int, count: int) -> np.ndarray:
       f"record of {len(record)} bytes ends before number {start + count}"
     )
   return np.frombuffer(record, "<u4", count, 4 * start)
+
+
+def _divide(values: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
+  """Consecutive parts of these sizes, without numpy.split's cost."""
+  ends = list(itertools.accumulate(sizes))
+  return [
+    values[end - size : end] for end, size in zip(ends, sizes, strict=True)
+  ]
 
 
 def _expect_size(record: bytes, size: int, what: str) -> None:

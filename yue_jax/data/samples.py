@@ -29,7 +29,7 @@ from yue_jax.data.packing import (
   make_plan,
   restore_plan,
 )
-from yue_jax.data.plan import Draw, Plan
+from yue_jax.data.plan import Counts, Draw, Plan
 from yue_jax.data.plan_cache import PlanCache
 from yue_jax.data.source import Part, Source
 from yue_jax.data.window_plan import Parts, WindowPlan
@@ -129,8 +129,7 @@ class PlannedSamples:
 
   def samples_in(self, epoch: int) -> int:
     """Number of samples in an epoch; the same in all unless lengths vary."""
-    with self._counting:
-      return self._count(epoch if self.source.varies else self.first_epoch)
+    return self._counted(epoch).samples
 
   def locate(self, number: int) -> tuple[int, int]:
     """Epoch of a sample, and its number in that epoch."""
@@ -143,7 +142,7 @@ class PlannedSamples:
       while not self._ends or self._ends[-1] <= number:
         before = self._ends[-1] if self._ends else 0
         count = self._count(self.first_epoch + len(self._ends))
-        self._ends.append(before + count)
+        self._ends.append(before + count.samples)
     epoch = bisect.bisect_right(self._ends, number)
     before = self._ends[epoch - 1] if epoch else 0
     return self.first_epoch + epoch, number - before
@@ -154,8 +153,8 @@ class PlannedSamples:
 
   def fill(self, epoch: int) -> float:
     """Share of the places of an epoch that hold a token."""
-    plan = self.plan(epoch)
-    return plan.places() / (len(plan) * self.context)
+    count = self._counted(epoch)
+    return count.places / (count.samples * self.context)
 
   def sample(self, number: int) -> Sample:
     """Arrays of shape (context,) by the names and dtypes of `FIELDS`."""
@@ -188,10 +187,16 @@ class PlannedSamples:
       self._cache.save(epoch, plan.arrays())
     return plan
 
-  def _count(self, epoch: int) -> int:
+  def _counted(self, epoch: int) -> Counts:
+    with self._counting:
+      return self._count(epoch if self.source.varies else self.first_epoch)
+
+  def _count(self, epoch: int) -> Counts:
+    if self.source.unit > 1:
+      return WindowPlan(
+        self._draw(epoch), self._windows, self.source.unit
+      ).counts()
     if epoch not in self._counts:
-      if self.source.unit > 1:
-        return len(self.plan(epoch))
       self._counts[epoch] = count_samples(
         self._packing, self.source.lengths(epoch), self._draw(epoch)
       )

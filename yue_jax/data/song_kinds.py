@@ -189,9 +189,7 @@ class Speech(SongSource):
 
   def _build(self, epoch, row, song, sections):
     del sections  # there is one
-    [instructed] = references.draw_instructed(
-      self._seed, epoch, songs=np.array([row])
-    )
+    instructed = references.draw_instructed(self._seed, epoch, songs=row)
     return documents.speech(
       song, self._dataset.vocab, instructed=bool(instructed)
     )

@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 
 from yue_jax.data.permutation import Permutation
-from yue_jax.data.plan import Draw, Piece, drawn_order
+from yue_jax.data.plan import Counts, Draw, Piece, drawn_order
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class SplitPlan:
   ends: np.ndarray
 
   def __len__(self) -> int:
-    return -(-self.places() // self.draw.context)
+    return -(-self._places() // self.draw.context)
 
   def pieces(self, sample: int) -> list[Piece]:
     draw = self.draw
@@ -34,7 +34,7 @@ class SplitPlan:
       order = Permutation(len(self), draw.seed, draw.epoch, purpose="sample")
       sample = order[sample]
     at = sample * draw.context
-    stop = min(at + draw.context, self.places())
+    stop = min(at + draw.context, self._places())
     number = int(np.searchsorted(self.ends, at, side="right"))
     pieces = []
     while at < stop:
@@ -45,16 +45,17 @@ class SplitPlan:
       at, number = end, number + 1
     return pieces
 
-  def places(self) -> int:
-    return int(self.ends[-1]) if len(self.ends) else 0
-
   def arrays(self) -> dict[str, np.ndarray]:
     return {"documents": self.documents, "ends": self.ends}
 
+  def _places(self) -> int:
+    return int(self.ends[-1]) if len(self.ends) else 0
 
-def count_split(lengths: np.ndarray, draw: Draw) -> int:
-  """Number of samples of `plan_split`."""
-  return -(-int(lengths.sum(dtype=np.int64)) // draw.context)
+
+def count_split(lengths: np.ndarray, draw: Draw) -> Counts:
+  """Of the samples of `plan_split`."""
+  places = int(lengths.sum(dtype=np.int64))
+  return Counts(samples=-(-places // draw.context), places=places)
 
 
 def plan_split(lengths: np.ndarray, draw: Draw) -> SplitPlan:

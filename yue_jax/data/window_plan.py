@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 
 from yue_jax.data.permutation import Permutation
-from yue_jax.data.plan import Draw, Piece
+from yue_jax.data.plan import Counts, Draw, Piece
 
 _BLOCK = 1024  # documents between two sums that are kept
 
@@ -72,8 +72,8 @@ class WindowPlan:
       left, document, part = left - taken, document + 1, 0
     return pieces
 
-  def places(self) -> int:
-    return len(self.parts) * self.unit
+  def counts(self) -> Counts:
+    return Counts(samples=len(self), places=len(self.parts) * self.unit)
 
   def _in_sample(self) -> int:
     return self.draw.context // self.unit
