@@ -63,6 +63,26 @@ def test_content_is_that_of_the_rows(tool, arguments, tmp_path):
   assert open_dataset(tmp_path / "out").info["content"] == "speech"
 
 
+def test_the_work_can_be_divided(tool, arguments, tmp_path, capsys):
+  arguments["--songs-per-shard"] = "1"
+  for shard, done in (("1/2", 2), ("0/2", 4)):
+    run(tool, arguments | {"--shard": shard})
+    out = capsys.readouterr().out
+    assert out == f"{tmp_path / 'out'}: {done} of 4 parts are there\n"
+  run(tool, arguments)
+  assert "4 of 4 songs" in capsys.readouterr().out
+  assert len(open_dataset(tmp_path / "out").info["shards"]["songs"]) == 4
+
+
+def test_manifests_may_be_anywhere(tool, arguments, tmp_path):
+  (tmp_path / "lists").mkdir()
+  manifest = pathlib.Path(arguments["manifest"])
+  manifest.rename(tmp_path / "lists" / "a.jsonl")
+  arguments["manifest"] = str(tmp_path / "lists" / "*.jsonl")
+  run(tool, arguments | {"--root": str(tmp_path)})
+  assert open_dataset(tmp_path / "out").info["songs"] == 4
+
+
 def test_rejected_songs_are_counted(tool, arguments, tmp_path, capsys):
   manifest = pathlib.Path(arguments["manifest"])
   manifest.write_text(manifest.read_text() + '{"id": 5}\n')
@@ -82,6 +102,10 @@ def test_rejected_songs_are_counted(tool, arguments, tmp_path, capsys):
     ("--workers", "0", "workers=0, expected 1 or more"),
     ("--codes", "3", "none of the 4 rows"),
     ("--codebooks", "3", "none of the 4 rows"),
+    ("--shard-mib", "0", "shard_mib=0.0, expected more than 0"),
+    ("--songs-per-shard", "0", "songs_per_shard=0, expected 1 or more"),
+    ("--shard", "2/2", "shard 2/2, expected 0/n to 1/n"),
+    ("--root", "nowhere", "no folder nowhere for --root"),
     ("--codes", "0", "--codes=0, expected 1 or more"),
     ("--codebooks", "0", "--codebooks=0, expected 1 or more"),
   ],
@@ -98,3 +122,15 @@ def test_a_small_vocabulary_must_be_asked_for(tool, arguments):
   del arguments["--codes"]
   with pytest.raises(SystemExit, match="the tokenizer has 276 pieces"):
     run(tool, arguments)
+
+
+@pytest.mark.parametrize("shard", ["1", "a/2", "1/", "-1/2"])
+def test_a_shard_is_written_as_a_fraction(tool, arguments, shard, capsys):
+  with pytest.raises(SystemExit):
+    run(tool, arguments | {f"--shard={shard}": None})
+  assert "expected i/n, as 0/4" in capsys.readouterr().err
+
+
+def test_beam_divides_the_work_itself(tool, arguments):
+  with pytest.raises(SystemExit, match="--shard or --beam, not both"):
+    run(tool, arguments | {"--shard": "0/2", "--beam": None})

@@ -43,6 +43,8 @@ from yue_jax.tokenizer import Tokenizer
 
 def main(argv: list[str] | None = None) -> None:
   args = _parser().parse_args(argv)
+  if args.shard and args.beam is not None:
+    sys.exit("prepare_songs: --shard or --beam, not both: Beam divides it")
   try:
     settings = _settings(args)
     if args.beam is not None:
