@@ -27,6 +27,7 @@ test: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(RUN) tools/bench.py
+	$(RUN) tools/bench_data.py
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff format --check .
