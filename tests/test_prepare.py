@@ -14,8 +14,8 @@ from tests.songs_on_disk import (
   write_song,
   write_songs,
 )
-from yue_jax.data import parts
 from yue_jax.data import prepare as prepare_module
+from yue_jax.data import row_writer
 from yue_jax.data.dataset import open_dataset
 from yue_jax.data.layout import NO_RECORD, hash_bytes
 from yue_jax.data.prepare import prepare
@@ -228,7 +228,7 @@ def test_a_defect_names_the_line_it_met(tmp_path, tokenizer, monkeypatch):
   def broken(row, *_, **__):
     raise RuntimeError("a defect, not bad data")
 
-  monkeypatch.setattr(parts, "song_from_tracks", broken)
+  monkeypatch.setattr(row_writer, "song_from_tracks", broken)
   with pytest.raises(RuntimeError, match="a defect") as caught:
     prepare(
       write_songs(tmp_path, 2), tmp_path / "out", recipe=small_recipe(tokenizer)

@@ -33,7 +33,6 @@ from yue_jax.data.layout import (
   hash_bytes,
   to_text,
 )
-from yue_jax.data.parts import section_columns, song_columns
 from yue_jax.data.pool import map_on_processes
 from yue_jax.data.records import (
   Records,
@@ -41,6 +40,7 @@ from yue_jax.data.records import (
   decode_song_record,
   decode_windows_record,
 )
+from yue_jax.data.row_writer import section_columns, song_columns
 from yue_jax.progress import Progress
 
 _NAMED = 5  # records named in one shard; the others are counted

@@ -9,7 +9,7 @@ import pathlib
 import numpy as np
 
 from yue_jax.data.columns import PartColumns
-from yue_jax.data.parts import rejection
+from yue_jax.data.row_writer import rejection
 from yue_jax.errors import SongError
 
 

@@ -36,9 +36,9 @@ from yue_jax.data.layout import (
   SONG_COLUMNS,
   ColumnWriter,
 )
-from yue_jax.data.parts import section_columns, song_columns
 from yue_jax.data.prepare import Manifests, prepare
 from yue_jax.data.records import decode_song_record, decode_windows_record
+from yue_jax.data.row_writer import section_columns, song_columns
 from yue_jax.progress import track
 from yue_jax.whole_directory import whole_directory
 
