@@ -29,7 +29,6 @@ import numpy as np
 from yue_jax.data.dataset import Dataset
 from yue_jax.data.kinds import KINDS
 from yue_jax.data.packing import PACKINGS
-from yue_jax.data.parts import song_columns
 from yue_jax.data.records import (
   TRACKS,
   Records,
@@ -37,6 +36,7 @@ from yue_jax.data.records import (
   encode_song_record,
   encode_windows_record,
 )
+from yue_jax.data.row_writer import song_columns
 from yue_jax.data.samples import PlannedSamples
 from yue_jax.data.sources import make_source
 from yue_jax.encoding import RELEASED_PHRASES, EncodedSection, EncodedSong
