@@ -112,7 +112,7 @@ def test_evaluation_equals_the_training_forward_pass():
   mesh = tiny.mesh(tiny.MESHES["fsdp4"])
   with jax.set_mesh(mesh):
     params = jax.jit(lambda: init_params(tiny.MODEL, seed=0))()
-    got = make_eval_step(tiny.MODEL)(params, tiny.on(mesh, batch))
+    got = make_eval_step(tiny.MODEL, LOSS)(params, tiny.on(mesh, batch))
   _, _, [expected] = train(tiny.MESHES["fsdp4"], [batch])
   np.testing.assert_allclose(got["nats"], expected["nats"], rtol=1e-6)
 

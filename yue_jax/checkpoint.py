@@ -302,7 +302,10 @@ def check_same_model(
   Raises:
     ValueError: names every field that differs.
   """
-  names = ("dtype", "remat", "init_std", "max_positions", "vocab_size")
+  names = (
+    *("dtype", "remat", "offload", "attention"),
+    *("init_std", "max_positions", "vocab_size"),
+  )
   free = {name: getattr(model, name) for name in names}
   saved = dataclasses.asdict(dataclasses.replace(weights.model, **free))
   given = dataclasses.asdict(model)

@@ -18,7 +18,10 @@ from yue_jax.phases import DataConfig, PhaseConfig, first_steps
 from yue_jax.vocab import Stream, Vocab
 
 DTYPES = ("float32", "bfloat16")
-REMAT = ("none", "dots", "full")
+REMAT = ("none", "dots", "qkv", "attention", "full")
+# Activations of a block that have a name, in the order of their making.
+ACTIVATIONS = ("block_input", "qkv", "attention", "mlp")
+ATTENTION = ("auto", "reference", "blocked", "splash")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,9 +40,13 @@ class ModelConfig:
     norm_eps: added to the mean square in RMSNorm.
     init_std: standard deviation of all initial weights.
     dtype: of activations; parameters are float32.
-    remat: what the backward pass computes again instead of keeping it:
-      "none" nothing, "dots" all but the results of matrix products with
-      weights, "full" every block from its input.
+    remat: what of every block is kept on the device for the backward pass,
+      which computes the rest again: "none" of it is computed again, "dots"
+      keeps products with weights, "attention" queries, keys, values and what
+      attention gives, "qkv" the first three, "full" nothing but the input.
+    offload: activations (of `ACTIVATIONS`) that wait in the memory of the
+      host meanwhile; with a remat that keeps activations by name.
+    attention: how it is computed, not what: a backend of `attention`.
   """
 
   vocab_size: int
@@ -54,6 +61,8 @@ class ModelConfig:
   init_std: float = 0.02
   dtype: str = "bfloat16"
   remat: str = "full"
+  offload: tuple[str, ...] = ()
+  attention: str = "auto"
 
   def __post_init__(self):
     checks.positive(
@@ -63,6 +72,14 @@ class ModelConfig:
     )
     checks.one_of(self, "dtype", DTYPES)
     checks.one_of(self, "remat", REMAT)
+    checks.one_of(self, "attention", ATTENTION)
+    unknown = set(self.offload) - set(ACTIVATIONS)
+    if unknown or (self.offload and self.remat in ("none", "dots")):
+      raise ValueError(
+        f"offload={self.offload} with remat={self.remat!r}: expected some of"
+        f" {ACTIVATIONS}, and a remat that keeps activations by name"
+        f" ({REMAT[2:]})"
+      )
     checks.divides(self, "width", "heads")
     checks.divides(self, "heads", "kv_heads")
     if self.head_width % 2:
@@ -87,11 +104,6 @@ class MeshConfig:
 
   def __post_init__(self):
     checks.positive(self, "replica fsdp context tensor")
-    if self.context != 1:
-      raise ValueError(
-        f"mesh.context={self.context}: sequences cannot be sharded in this"
-        " version; use fsdp or tensor"
-      )
 
   @property
   def shape(self) -> tuple[int, int, int, int]:
@@ -126,11 +138,15 @@ class LossConfig:
   """Weight of each stream's tokens in the loss (names of `vocab.Stream`).
 
   A stream that is not named has weight 0: it is measured, not trained.
+  `z_loss` times the squared log-normaliser of the logits is added to the nats
+  of every token (PaLM, section 5), in training and not in what is reported.
   """
 
   weights: dict[str, float]
+  z_loss: float = 0.0
 
   def __post_init__(self):
+    checks.not_negative(self, "z_loss")
     known = {s.name.lower() for s in Stream} - {"pad"}
     for name, weight in self.weights.items():
       if name not in known:
@@ -227,6 +243,11 @@ class RunConfig:
       raise ValueError(
         f"{path}.context={phase.context} exceeds"
         f" model.max_positions={self.model.max_positions}"
+      )
+    if self.mesh.context > 1 and phase.context % (2 * self.mesh.context):
+      raise ValueError(
+        f"{path}.context={phase.context} cannot be cut into two equal pieces"
+        f" for each of mesh.context={self.mesh.context} shards; change one"
       )
     rows = phase.samples // phase.microbatches
     shards = self.mesh.replica * self.mesh.fsdp

@@ -4,7 +4,7 @@ Axes, outermost first; an unused axis has size 1 and is never absent:
 
   replica   copies of the model; the only axis that crosses slices (DCN)
   fsdp      batch rows, and every weight cut once along it
-  context   the tokens of a sequence (its size is 1 in this version)
+  context   the tokens of a sequence, in zigzag order (see `zigzag`)
   tensor    heads, mlp columns and vocabulary rows
 
 All axes are explicit: arrays carry their layout in their type, so a layout
@@ -36,7 +36,6 @@ class Specs:
   """
 
   embed_vd: P = P("tensor", "fsdp")
-  lookup_vd: P = P("tensor", None)
   q_dnh: P = P("fsdp", "tensor", None)
   kv_dkh: P = P("fsdp", "tensor", None)
   out_nhd: P = P("tensor", None, "fsdp")
@@ -75,6 +74,32 @@ class Specs:
 
 
 SPECS = Specs()
+
+
+def zigzag(tokens: int, shards: int) -> np.ndarray:
+  """Which token of a row lies at each place, (tokens,) int.
+
+  A causal query has more keys the later it is. Every shard of the context
+  axis therefore gets one piece from the front and one from the back, so that
+  all have as much to do:
+
+    8 tokens over 2 shards -> 0 1 6 7 | 2 3 4 5
+  """
+  if shards == 1:
+    return np.arange(tokens)
+  if tokens % (2 * shards):
+    raise ValueError(
+      f"{tokens} tokens cannot be cut into two equal pieces for each of the"
+      f" {shards} shards of the context axis; change context or mesh.context"
+    )
+  pieces = np.arange(tokens).reshape(2 * shards, -1)
+  front, back = pieces[:shards], pieces[:shards - 1:-1]
+  return np.concatenate([front, back], axis=1).reshape(-1)
+
+
+def axis_size(name: str) -> int:
+  """Size of an axis of the mesh that is in use."""
+  return jax.sharding.get_abstract_mesh().shape[name]
 
 
 def make_mesh(

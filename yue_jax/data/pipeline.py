@@ -22,6 +22,7 @@ import numpy as np
 from yue_jax.data.samples import FIELDS, Sample, empty_sample
 
 Batch = dict[str, jax.Array]
+Order = np.ndarray | slice
 # A few steps hide reading; deep buffers are slow, since Grain 0.2.18 counts
 # the ready elements of its buffer anew for every element.
 _STEPS_PER_THREAD = 2
@@ -45,6 +46,7 @@ def train_batches(
   sharding: jax.sharding.Sharding,
   first_step: int,
   last_step: int,
+  order: Order = slice(None),
   threads: int = 2,
 ) -> Iterator[Batch]:
   """Batches of the steps from `first_step` up to but not `last_step`.
@@ -56,6 +58,8 @@ def train_batches(
     sharding: of arrays (microbatch, row, token).
     first_step: how many steps were taken before; nothing else is restored.
     last_step: where to end.
+    order: which token of a sample lies at each place of a row; all in order,
+      unless the mesh cuts rows (`sharding.zigzag`).
     threads: read ahead; 0 reads when asked. Changes nothing but speed.
   """
   return _batches(
@@ -63,6 +67,7 @@ def train_batches(
     range(first_step, last_step),
     shape=_batch_shape(samples, samples_per_step, microbatches),
     sharding=sharding,
+    order=order,
     threads=threads,
   )
 
@@ -73,6 +78,7 @@ def eval_batches(
   samples_per_step: int,
   microbatches: int,
   sharding: jax.sharding.Sharding,
+  order: Order = slice(None),
   threads: int = 2,
 ) -> Iterator[Batch]:
   """Batches with every sample of epoch 0 once; padding fills the last one."""
@@ -87,6 +93,7 @@ def eval_batches(
     range(-(-len(samples) // samples_per_step)),
     shape=_batch_shape(samples, samples_per_step, microbatches),
     sharding=sharding,
+    order=order,
     threads=threads,
   )
 
@@ -111,12 +118,15 @@ def read_rows(
   rows: Sequence[int],
   rows_per_step: int,
   threads: int,
+  order: Order = slice(None),
 ) -> Iterator[Sample]:
   """The given rows of each step, stacked: arrays (rows given, token)."""
 
   def read_step(step: int) -> Sample:
     read_ones = [read(step * rows_per_step + row) for row in rows]
-    return {name: np.stack([r[name] for r in read_ones]) for name in FIELDS}
+    return {
+      name: np.stack([r[name][order] for r in read_ones]) for name in FIELDS
+    }
 
   options = grain.ReadOptions(threads, _STEPS_PER_THREAD * threads)
   chain = grain.MapDataset.range(steps.start, steps.stop).map(read_step)
@@ -129,6 +139,7 @@ def _batches(
   *,
   shape: tuple[int, int, int],
   sharding: jax.sharding.Sharding,
+  order: Order,
   threads: int,
 ) -> Iterator[Batch]:
   rows = addressable_rows(sharding, shape)
@@ -136,7 +147,12 @@ def _batches(
   places[rows] = np.arange(len(rows))
   places = places.reshape(shape[:2])
   for local in read_rows(
-    read, steps, rows=rows, rows_per_step=places.size, threads=threads
+    read,
+    steps,
+    rows=rows,
+    rows_per_step=places.size,
+    order=order,
+    threads=threads,
   ):
     yield {
       name: _global_array(values, places, shape=shape, sharding=sharding)

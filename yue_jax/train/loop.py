@@ -31,7 +31,7 @@ from yue_jax.losses import N_STREAMS
 from yue_jax.optimizer import learning_rate, make_optimizer
 from yue_jax.phases import PhaseConfig, first_steps
 from yue_jax.progress import Progress
-from yue_jax.sharding import SPECS, check_divisible, make_mesh
+from yue_jax.sharding import SPECS, check_divisible, make_mesh, zigzag
 from yue_jax.train.state import (
   TrainState,
   abstract_state,
@@ -78,7 +78,7 @@ class Run:
       self._train_step = make_train_step(
         cfg.model, cfg.loss, make_optimizer(cfg.optimizer, self._rate)
       )
-      self._eval_step = make_eval_step(cfg.model)
+      self._eval_step = make_eval_step(cfg.model, cfg.loss)
     if self._first_step > cfg.last_step:
       raise ValueError(
         f"{run_dir} is at step {self._first_step}, beyond the last step"
@@ -134,6 +134,7 @@ class Run:
       "samples_per_step": phase.samples,
       "microbatches": phase.microbatches,
       "sharding": jax.NamedSharding(self._mesh, SPECS.batch_abt),
+      "order": zigzag(phase.context, self._cfg.mesh.context),
     }
 
   def _take(

@@ -40,26 +40,16 @@ def make_train_step(
   """Returns the jitted step; it donates the state.
 
   Gradients are those of sum(weight * nats) / sum(weight) over all tokens of
-  all microbatches, however unevenly they are filled.
+  all microbatches, however unevenly they are filled; with a z-loss, of the
+  nats and what it adds to them.
   """
-  forward = _make_forward(cfg)
   table = np.array(loss.table, np.float32)
-
-  def weighted_nats(params, batch):
-    sums, counts = forward(params, batch)
-    return jnp.sum(table * sums), (sums, counts)
-
-  grad_of_nats = jax.value_and_grad(weighted_nats, has_aux=True)
+  grad_of_nats = jax.value_and_grad(_make_forward(cfg, loss), has_aux=True)
 
   @functools.partial(jax.jit, donate_argnames="state")
   def train_step(state, batch):
-    def accumulate(total, microbatch):
-      (_, sums), grads = grad_of_nats(state.params, microbatch)
-      return jax.tree.map(jnp.add, total, (grads, sums)), None
-
-    zeros = jax.tree.map(jnp.zeros_like, state.params)
-    start = (zeros, (jnp.zeros(N_STREAMS), jnp.zeros(N_STREAMS)))
-    (grads, (sums, counts)), _ = jax.lax.scan(accumulate, start, batch)
+    gradients = functools.partial(grad_of_nats, state.params)
+    (_, (sums, counts)), grads = _summed(gradients, batch)
     weight = jnp.sum(table * counts)
     grads = jax.tree.map(lambda g: g / weight, grads)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
@@ -101,21 +91,35 @@ def lower_train_step(
     return make_train_step(cfg.model, cfg.loss, tx).lower(state, batch)
 
 
-def make_eval_step(cfg: ModelConfig) -> Callable[[dict, Batch], Metrics]:
+def make_eval_step(
+  cfg: ModelConfig, loss: LossConfig
+) -> Callable[[dict, Batch], Metrics]:
   """Returns the jitted sums of nats and tokens by stream of one batch."""
-  forward = _make_forward(cfg)
+  forward = _make_forward(cfg, loss)
 
   @jax.jit
   def eval_step(params, batch):
-    def accumulate(total, microbatch):
-      sums = forward(params, microbatch)
-      return jax.tree.map(jnp.add, total, sums), None
-
-    start = (jnp.zeros(N_STREAMS), jnp.zeros(N_STREAMS))
-    (nats, tokens), _ = jax.lax.scan(accumulate, start, batch)
+    _, (nats, tokens) = _summed(functools.partial(forward, params), batch)
     return {"nats": nats, "tokens": tokens}
 
   return eval_step
+
+
+def _summed(of_microbatch: Callable, batch: Batch):
+  """Sum of what `of_microbatch` gives for every microbatch, one at a time."""
+  first = jax.tree.map(lambda x: x[0], batch)
+  if len(batch["inputs"]) == 1:  # sums would only take memory
+    return of_microbatch(first)
+
+  def add(total, microbatch):
+    return jax.tree.map(jnp.add, total, of_microbatch(microbatch)), None
+
+  zeros = jax.tree.map(_zeros, jax.eval_shape(of_microbatch, first))
+  return jax.lax.scan(add, zeros, batch)[0]
+
+
+def _zeros(like: jax.ShapeDtypeStruct) -> Array:
+  return jnp.zeros(like.shape, like.dtype, out_sharding=like.sharding)
 
 
 def _attended(batch: Batch) -> Metrics:
@@ -128,13 +132,21 @@ def _attended(batch: Batch) -> Metrics:
   }
 
 
-def _make_forward(cfg: ModelConfig):
+def _make_forward(cfg: ModelConfig, loss: LossConfig):
+  """Objective of a microbatch, with its nats and tokens by stream."""
   graph = decoder_graph(cfg)
+  table = np.array(loss.table, np.float32)
 
   def forward(params, batch):
     decoder = nnx.merge(graph, params)
-    logits = decoder(batch["inputs"], batch["segments"], batch["positions"])
-    losses = cross_entropy(logits, batch["targets"])
-    return sums_by_stream(losses, batch["streams"])
+    hidden = decoder.hidden(
+      batch["inputs"], batch["segments"], batch["positions"]
+    )
+    streams = batch["streams"]
+    weights = jnp.asarray(table).at[streams].get(out_sharding=SPECS.row_bt)
+    nats = cross_entropy(
+      hidden, decoder.unembed[...], batch["targets"], weights, loss.z_loss
+    )
+    return nats.objective, sums_by_stream(nats.by_token, streams)
 
   return forward
