@@ -26,7 +26,11 @@ MESHES = {
   "one": config.MeshConfig(),
   "fsdp4": config.MeshConfig(fsdp=4),
   "fsdp2_tensor2": config.MeshConfig(fsdp=2, tensor=2),
+  "context2": config.MeshConfig(context=2),
+  "fsdp2_context4": config.MeshConfig(fsdp=2, context=4),
   "replica2_fsdp2_tensor2": config.MeshConfig(replica=2, fsdp=2, tensor=2),
+  "fsdp2_context2_tensor2": config.MeshConfig(fsdp=2, context=2, tensor=2),
+  "replica2_fsdp2_context2": config.MeshConfig(replica=2, fsdp=2, context=2),
 }
 
 
@@ -100,8 +104,11 @@ def host_batch(rows=8, tokens=16, microbatches=1, seed=0) -> dict:
 
 
 def on(mesh_, batch: dict) -> dict:
+  """The batch laid out as the pipeline does it."""
   layout = NamedSharding(mesh_, sharding.SPECS.batch_abt)
-  return jax.tree.map(lambda x: jax.device_put(x, layout), batch)
+  tokens = batch["inputs"].shape[-1]
+  order = sharding.zigzag(tokens, mesh_.shape["context"])
+  return jax.tree.map(lambda x: jax.device_put(x[..., order], layout), batch)
 
 
 def load_experiment(path, argument: str | None = None):

@@ -233,7 +233,7 @@ def _splash_kernel(shape: tuple[int, int, int, int], interpret: bool):
       block_kv=keys,
       block_kv_compute=_divisor(keys, 512),
       block_q_dkv=queries,
-      block_kv_dkv=keys,
+      block_kv_dkv=_divisor(tokens, 2048),
       block_kv_dkv_compute=_divisor(keys, 512),
       use_fused_bwd_kernel=True,  # five products of blocks instead of seven
     ),
@@ -268,9 +268,7 @@ def _blocks(tokens: int) -> int:
 
 def _divisor(size: int, most: int) -> int:
   """The largest multiple of 128 up to `most` that divides `size`."""
-  return next(
-    n for n in range(min(size, most), 0, -_LANES) if size % n == 0
-  )
+  return next(n for n in range(min(size, most), 0, -_LANES) if size % n == 0)
 
 
 def _platform() -> str:

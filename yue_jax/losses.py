@@ -17,6 +17,7 @@ they mean for the gradient, so that nothing is computed twice:
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -30,6 +31,7 @@ N_STREAMS = len(Stream)
 # Tokens of a device whose logits are there at once: 328 MiB for 83,968 ids,
 # and enough to be bound by the matrix unit and not by adding to d head.
 CHUNK = 512
+_PIECES = 8  # in which the head is gathered, and its gradient summed
 _TOKEN_AXES = ("replica", "fsdp", "context")
 
 
@@ -146,11 +148,7 @@ def _forward_and_back(hidden, head, targets, weights, *, z_loss, chunk):
   start = (jnp.zeros(()), jnp.zeros(rows.shape, jnp.float32))
   chunks = _chunked((hidden, targets, weights), chunk)
   (total, d_rows), (nats, d_hidden) = jax.lax.scan(one, start, chunks)
-  # Gradients cross devices in the dtype of the products, as all weights' do.
-  d_head = jax.lax.psum_scatter(
-    d_rows.astype(hidden.dtype), "fsdp", scatter_dimension=1, tiled=True
-  )
-  d_head = jax.lax.psum(d_head, ("replica", "context")).astype(head.dtype)
+  d_head = _scattered(d_rows, hidden.dtype).astype(head.dtype)
   d_hidden = jax.lax.psum(_joined(d_hidden, hidden.shape), "tensor")
   # Left alone, XLA sums d head after the backward pass of all layers, which
   # would have to find room beside 1.3 GiB of it.
@@ -184,7 +182,33 @@ def _losses(hidden, targets, weights, *, rows, z_loss) -> _Losses:
 
 def _gathered(head: Float[Array, "V D"], dtype) -> Float[Array, "V D"]:
   """The head whole along D; cast before, so that half the bytes move."""
-  return jax.lax.all_gather(head.astype(dtype), "fsdp", axis=1, tiled=True)
+
+  def gather(rows):
+    return jax.lax.all_gather(rows.astype(dtype), "fsdp", axis=1, tiled=True)
+
+  return _by_pieces(gather, head)
+
+
+def _scattered(d_rows: Float[Array, "V D"], dtype) -> Float[Array, "V D"]:
+  """The sum over all devices, cut along D as the head is.
+
+  Gradients cross devices in the dtype of the products, as all weights' do.
+  """
+
+  def scatter(rows):
+    rows = jax.lax.psum_scatter(
+      rows.astype(dtype), "fsdp", scatter_dimension=1, tiled=True
+    )
+    return jax.lax.psum(rows, ("replica", "context"))
+
+  return _by_pieces(scatter, d_rows)
+
+
+def _by_pieces(move, rows: Float[Array, "V D"]) -> Array:
+  """Moves a table in pieces: compilers need a whole copy of what they move."""
+  pieces = math.gcd(len(rows), _PIECES)
+  moved = jax.lax.map(move, rows.reshape(pieces, -1, rows.shape[1]))
+  return moved.reshape(len(rows), -1)
 
 
 def _product(letters: str, a: Array, b: Array) -> Array:

@@ -110,7 +110,10 @@ class Mlp(nnx.Module):
     up = jnp.einsum("BTD,DF->BTF", x, _gathered(self.up, x))
     gate, up = checkpoint_name(gate, "mlp"), checkpoint_name(up, "mlp")
     return jnp.einsum(
-      "BTF,FD->BTD", gate * up, _gathered(self.down, x), out_sharding=SPECS.act_btd
+      "BTF,FD->BTD",
+      gate * up,
+      _gathered(self.down, x),
+      out_sharding=SPECS.act_btd,
     )
 
 
@@ -229,7 +232,10 @@ class Decoder(nnx.Module):
 
   def _logits(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
     return jnp.einsum(
-      "BTD,VD->BTV", x, _gathered(self.unembed, x), out_sharding=SPECS.logits_btv
+      "BTD,VD->BTV",
+      x,
+      _gathered(self.unembed, x),
+      out_sharding=SPECS.logits_btv,
     )
 
 

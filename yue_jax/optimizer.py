@@ -74,7 +74,35 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
   return optax.chain(
     optax.clip_by_global_norm(cfg.clip_norm),
-    optax.scale_by_adam(b1=cfg.beta1, b2=cfg.beta2, eps=cfg.eps),
+    _stored_as(
+      cfg.moment_dtype,
+      optax.scale_by_adam(b1=cfg.beta1, b2=cfg.beta2, eps=cfg.eps),
+    ),
     optax.add_decayed_weights(cfg.weight_decay, mask=decay_mask),
     optax.scale_by_learning_rate(rate),
   )
+
+
+def _stored_as(
+  dtype: str, inner: optax.GradientTransformation
+) -> optax.GradientTransformation:
+  """`inner` with floats of its state in `dtype` between updates.
+
+  Updates are computed in float32. A second moment in bfloat16 moves as long
+  as one update changes it by more than 1/256, which beta2 = 0.95 does.
+  """
+
+  def cast(tree, to):
+    return jax.tree.map(
+      lambda x: x.astype(to) if jnp.issubdtype(x.dtype, jnp.floating) else x,
+      tree,
+    )
+
+  def init(params):
+    return cast(inner.init(params), dtype)
+
+  def update(updates, state, params=None):
+    updates, state = inner.update(updates, cast(state, jnp.float32), params)
+    return updates, cast(state, dtype)
+
+  return optax.GradientTransformation(init, update)

@@ -93,7 +93,7 @@ def zigzag(tokens: int, shards: int) -> np.ndarray:
       f" {shards} shards of the context axis; change context or mesh.context"
     )
   pieces = np.arange(tokens).reshape(2 * shards, -1)
-  front, back = pieces[:shards], pieces[:shards - 1:-1]
+  front, back = pieces[:shards], pieces[: shards - 1 : -1]
   return np.concatenate([front, back], axis=1).reshape(-1)
 
 
