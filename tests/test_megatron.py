@@ -8,12 +8,16 @@ import pytest
 
 from tests.songs_on_disk import prepared
 from yue_jax.data.dataset import open_dataset
-from yue_jax.data.megatron import KINDS, make_megatron_source, megatron_ids
-from yue_jax.data.megatron_meaning import describe, description_path
-from yue_jax.data.megatron_writer import write_megatron
+from yue_jax.data.megatron.meaning import describe, description_path
+from yue_jax.data.megatron.sequences import song_sequences, track_sequences
+from yue_jax.data.megatron.source import (
+  KINDS,
+  make_megatron_source,
+  megatron_ids,
+)
+from yue_jax.data.megatron.writer import write_megatron
 from yue_jax.data.samples import PlannedSamples
-from yue_jax.data.sequences import song_sequences, track_sequences
-from yue_jax.data.sources import make_source
+from yue_jax.data.sources.make import make_source
 from yue_jax.vocab import RELEASED, Stream, Vocab
 
 

@@ -17,7 +17,7 @@ from yue_jax.data.pipeline import (
   train_batches,
 )
 from yue_jax.data.samples import FIELDS, PlannedSamples, empty_sample
-from yue_jax.data.sources import open_source
+from yue_jax.data.sources.make import open_source
 
 CONTEXT = 8
 LAYOUTS = {

@@ -5,15 +5,15 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from yue_jax.data.best_fit import best_fit, tail_lengths, whole_counts
-from yue_jax.data.packing import (
+from yue_jax.data.planning.best_fit import best_fit, tail_lengths, whole_counts
+from yue_jax.data.planning.packing import (
   PACKINGS,
   count_samples,
   make_plan,
   restore_plan,
 )
-from yue_jax.data.plan import ORDERS, Draw
-from yue_jax.data.window_plan import Parts, WindowPlan
+from yue_jax.data.planning.plan import ORDERS, Draw
+from yue_jax.data.planning.windows import Parts, WindowPlan
 
 
 def lengths(seed: int, count: int = 300, longest: int = 70) -> np.ndarray:

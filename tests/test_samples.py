@@ -13,7 +13,9 @@ from tests.songs_on_disk import WINDOW, prepared
 from yue_jax.data import samples as samples_module
 from yue_jax.data.dataset import open_dataset
 from yue_jax.data.samples import FIELDS, PlannedSamples, empty_sample
-from yue_jax.data.sources import KINDS, Part, make_source
+from yue_jax.data.sources.kinds import KINDS
+from yue_jax.data.sources.make import make_source
+from yue_jax.data.sources.source import Part
 from yue_jax.vocab import Stream
 
 CONTEXT = 256
@@ -325,7 +327,7 @@ import sys
 import numpy as np
 from yue_jax.data.dataset import open_dataset
 from yue_jax.data.samples import PlannedSamples
-from yue_jax.data.sources import make_source
+from yue_jax.data.sources.make import make_source
 source = make_source(open_dataset(sys.argv[1]), "icl", seed=0)
 samples = PlannedSamples(source, context=300, seed=0, cache=sys.argv[2])
 np.savez(sys.argv[3], **samples.sample(int(sys.argv[4])))

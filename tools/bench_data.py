@@ -27,8 +27,8 @@ import time
 import numpy as np
 
 from yue_jax.data.dataset import Dataset
-from yue_jax.data.kinds import KINDS
-from yue_jax.data.packing import PACKINGS
+from yue_jax.data.planning.packing import PACKINGS
+from yue_jax.data.preparing.row_writer import song_columns
 from yue_jax.data.records import (
   TRACKS,
   Records,
@@ -36,9 +36,9 @@ from yue_jax.data.records import (
   encode_song_record,
   encode_windows_record,
 )
-from yue_jax.data.row_writer import song_columns
 from yue_jax.data.samples import PlannedSamples
-from yue_jax.data.sources import make_source
+from yue_jax.data.sources.kinds import KINDS
+from yue_jax.data.sources.make import make_source
 from yue_jax.encoding import RELEASED_PHRASES, EncodedSection, EncodedSong
 from yue_jax.vocab import RELEASED
 

@@ -23,16 +23,16 @@ import threading
 
 import numpy as np
 
-from yue_jax.data.packing import (
+from yue_jax.data.planning.cache import PlanCache
+from yue_jax.data.planning.packing import (
   PACKINGS,
   count_samples,
   make_plan,
   restore_plan,
 )
-from yue_jax.data.plan import Counts, Draw, Plan
-from yue_jax.data.plan_cache import PlanCache
-from yue_jax.data.source import Part, Source
-from yue_jax.data.window_plan import Parts, WindowPlan
+from yue_jax.data.planning.plan import Counts, Draw, Plan
+from yue_jax.data.planning.windows import Parts, WindowPlan
+from yue_jax.data.sources.source import Part, Source
 from yue_jax.vocab import Stream
 
 Sample = dict[str, np.ndarray]

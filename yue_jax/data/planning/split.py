@@ -7,8 +7,8 @@ import dataclasses
 
 import numpy as np
 
-from yue_jax.data.permutation import Permutation
-from yue_jax.data.plan import Counts, Draw, Piece, drawn_order
+from yue_jax.data.planning.permutation import Permutation
+from yue_jax.data.planning.plan import Counts, Draw, Piece, drawn_order
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

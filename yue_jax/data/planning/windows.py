@@ -8,8 +8,8 @@ import dataclasses
 
 import numpy as np
 
-from yue_jax.data.permutation import Permutation
-from yue_jax.data.plan import Counts, Draw, Piece
+from yue_jax.data.planning.permutation import Permutation
+from yue_jax.data.planning.plan import Counts, Draw, Piece
 
 _BLOCK = 1024  # documents between two sums that are kept
 

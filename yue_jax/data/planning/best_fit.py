@@ -14,8 +14,14 @@ import dataclasses
 
 import numpy as np
 
-from yue_jax.data.permutation import Permutation
-from yue_jax.data.plan import Counts, Draw, Piece, drawn_order, smallest_dtype
+from yue_jax.data.planning.permutation import Permutation
+from yue_jax.data.planning.plan import (
+  Counts,
+  Draw,
+  Piece,
+  drawn_order,
+  smallest_dtype,
+)
 from yue_jax.references import counter_hash
 
 # A bin of the histogram: ((length, how often), ...) from long to short.

@@ -10,7 +10,7 @@ numbers come on every machine. Three ways to pack:
   split     documents stand in a row that is cut every `context` places
   windows   equal parts, a fixed number of them in a sample
 
-A plan is a few arrays, which can be written and mapped (`plan_cache`).
+A plan is a few arrays, which can be written and mapped (`planning.cache`).
 """
 
 from collections.abc import Mapping
