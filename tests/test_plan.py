@@ -238,6 +238,15 @@ def test_golden_plans():
   assert samples_of(plan(sizes, "split", context=16, seed=3)) == SPLIT
 
 
+def test_following_example():
+  """Of 4, 8 and 9 tokens in a row, cut every 4: two documents end a sample."""
+  made = plan([4, 8, 9], "split", context=4, order="length")
+  assert made.documents.tolist() == [0, 1, 2]
+  assert [made.following(n) for n in range(len(made))] == [
+    [(1, 0, 0)], [], [(2, 0, 0)], [], [], [],
+  ]  # fmt: skip
+
+
 BEST_FIT = [
   [(4, 0, 14)],
   [(5, 0, 16)],

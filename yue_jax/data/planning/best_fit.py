@@ -72,6 +72,10 @@ class BestFitPlan:
     )
     return [pieces[i] for i in np.argsort(keys, kind="stable").tolist()]
 
+  def following(self, sample: int) -> list[Piece]:
+    del sample  # nothing follows: samples are sets of documents
+    return []
+
   def arrays(self) -> dict[str, np.ndarray]:
     names = [field.name for field in dataclasses.fields(self)]
     return {name: getattr(self, name) for name in names if name != "draw"}

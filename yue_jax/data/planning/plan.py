@@ -72,6 +72,13 @@ class Plan(Protocol):
   def pieces(self, sample: int) -> list[Piece]:
     """What is in a sample, in order."""
 
+  def following(self, sample: int) -> list[Piece]:
+    """The document that begins where a sample ends, as a piece of no tokens.
+
+    Its first token follows the sample's last. Empty where none begins, and
+    wherever documents do not stand in a row.
+    """
+
   def arrays(self) -> Mapping[str, np.ndarray]:
     """All that it consists of, besides the draw."""
 

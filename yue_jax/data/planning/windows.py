@@ -72,6 +72,10 @@ class WindowPlan:
       left, document, part = left - taken, document + 1, 0
     return pieces
 
+  def following(self, sample: int) -> list[Piece]:
+    del sample  # nothing follows: windows stand alone
+    return []
+
   def counts(self) -> Counts:
     return Counts(samples=len(self), places=len(self.parts) * self.unit)
 
