@@ -5,7 +5,8 @@
 Twelve devices in all lie on a mesh of 3 rows by 4 stretches of tokens, so
 that the tokens of a row lie on several processes. For every step it writes
 OUT/<step>-<process>.npz with the shards its own devices hold, and their
-places in the batch.
+places in the batch. It has as many threads as there are processes, and keeps
+its plans in OUT/../plans.
 """
 
 import os
@@ -25,7 +26,7 @@ STEPS = 24
 SHAPE = (2, 3, 64)  # microbatches, rows, tokens
 
 
-def read(data: str, first_step: int, last_step: int):
+def read(data: str, plans: pathlib.Path, threads: int, steps: range):
   """Batches of a mixture of two kinds of documents."""
   phase = PhaseConfig(
     name="a",
@@ -40,7 +41,10 @@ def read(data: str, first_step: int, last_step: int):
     },
   )
   course = Course(
-    [phase], DataConfig(heldout=0.1), vocab=open_dataset(data).vocab
+    [phase],
+    DataConfig(heldout=0.1),
+    vocab=open_dataset(data).vocab,
+    cache=plans,
   )
   mesh = jax.make_mesh(
     (3, 4), ("rows", "tokens"), axis_types=(AxisType.Explicit,) * 2
@@ -50,8 +54,9 @@ def read(data: str, first_step: int, last_step: int):
     samples_per_step=phase.samples,
     microbatches=phase.microbatches,
     sharding=NamedSharding(mesh, PartitionSpec(None, "rows", "tokens")),
-    first_step=first_step,
-    last_step=last_step,
+    first_step=steps.start,
+    last_step=steps.stop,
+    threads=threads,
   )
 
 
@@ -62,9 +67,12 @@ def main() -> None:
       f"localhost:{port}", int(processes), int(process)
     )
   assert jax.device_count() == 12
-  for step, batch in enumerate(
-    read(data, int(first), int(last)), start=int(first)
-  ):
+  steps, plans = (
+    range(int(first), int(last)),
+    pathlib.Path(out).parent / "plans",
+  )
+  batches = read(data, plans, int(processes), steps)
+  for step, batch in zip(steps, batches, strict=True):
     arrays = {}
     for name, values in batch.items():
       for number, shard in enumerate(values.addressable_shards):

@@ -6,8 +6,8 @@ import pathlib
 
 import numpy as np
 
-from yue_jax.data.prepare import prepare
-from yue_jax.data.recipe import Recipe
+from yue_jax.data.preparing.prepare import prepare
+from yue_jax.data.preparing.recipe import Recipe
 from yue_jax.songs import TRACK_KEYS, Rules
 from yue_jax.tokenizer import Tokenizer, train_tokenizer
 from yue_jax.vocab import Vocab

@@ -17,14 +17,14 @@ from tests.songs_on_disk import (
   small_tokenizer,
   write_songs,
 )
-from yue_jax.data.prepare import prepare, prepare_shard
+from yue_jax.data.preparing.prepare import prepare, prepare_shard
 
 pytest.importorskip(
   "apache_beam",
   reason="Apache Beam is not installed; see the docstring of this file",
 )
 
-from yue_jax.data import beam
+from yue_jax.data.preparing import beam
 
 TOOL = pathlib.Path(__file__).parent.parent / "tools" / "prepare_songs.py"
 

@@ -12,8 +12,8 @@ import pytest
 
 from tests.songs_on_disk import prepared
 from yue_jax.data import layout
-from yue_jax.data.check import check_dataset
 from yue_jax.data.dataset import open_dataset
+from yue_jax.data.preparing.check import check_dataset
 
 PATH = pathlib.Path(__file__).parent.parent / "tools" / "check_records.py"
 

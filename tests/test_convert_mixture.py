@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from yue_jax.data.course import Course
-from yue_jax.data.megatron_writer import write_megatron
+from yue_jax.data.megatron.writer import write_megatron
 from yue_jax.phases import DataConfig, PhaseConfig, RateConfig, SourceConfig
 from yue_jax.vocab import RELEASED
 

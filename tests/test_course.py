@@ -9,10 +9,10 @@ import pytest
 from tests import songs_on_disk as disk
 from yue_jax.data.course import Course
 from yue_jax.data.dataset import open_dataset
-from yue_jax.data.megatron_meaning import describe, description_path
-from yue_jax.data.megatron_writer import write_megatron
-from yue_jax.data.prepare import prepare
-from yue_jax.data.sequences import song_sequences
+from yue_jax.data.megatron.meaning import describe, description_path
+from yue_jax.data.megatron.sequences import song_sequences
+from yue_jax.data.megatron.writer import write_megatron
+from yue_jax.data.preparing.prepare import prepare
 from yue_jax.phases import (
   DataConfig,
   EvaluationConfig,

@@ -9,17 +9,13 @@ import pytest
 from tests.songs_on_disk import prepared
 from yue_jax import documents, lengths
 from yue_jax.data.dataset import open_dataset
-from yue_jax.data.megatron_files import MegatronDocuments
-from yue_jax.data.megatron_meaning import read_meaning
-from yue_jax.data.prepare import prepare
-from yue_jax.data.recipe import CONTENTS, Recipe
+from yue_jax.data.megatron.files import MegatronDocuments
+from yue_jax.data.megatron.meaning import read_meaning
+from yue_jax.data.preparing.prepare import prepare
+from yue_jax.data.preparing.recipe import CONTENTS, Recipe
 from yue_jax.data.records import decode_song_record, decode_windows_record
-from yue_jax.data.sources import (
-  KINDS,
-  REFERENCE_MODES,
-  eligible,
-  make_source,
-)
+from yue_jax.data.sources.kinds import KINDS, REFERENCE_MODES, eligible
+from yue_jax.data.sources.make import make_source
 from yue_jax.songs import Rules
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.vocab import RELEASED

@@ -26,9 +26,9 @@ from tests.songs_on_disk import (
   write_song,
 )
 from yue_jax import manifest
-from yue_jax.data.check import check_dataset
 from yue_jax.data.dataset import open_dataset
-from yue_jax.data.prepare import prepare
+from yue_jax.data.preparing.check import check_dataset
+from yue_jax.data.preparing.prepare import prepare
 from yue_jax.data.records import decode_song_record
 from yue_jax.songs import TRACK_KEYS
 

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from yue_jax.data.groups import group_songs
+from yue_jax.data.preparing.groups import group_songs
 
 
 def columns(*values):

@@ -44,6 +44,26 @@ FORBIDDEN = {
   "main": {"world", "sampling"} | SONGS,
   "__init__": {"*"},
 }  # fmt: skip
+# sub-package or module of data -> those of data it may import
+FILES = {"layout", "records", "dataset"}
+DATA = {
+  "planning": set(),
+  "sources": FILES,
+  "megatron": FILES | {"sources"},
+  "preparing": FILES | {"sources"},
+  "layout": set(),
+  "records": set(),
+  "dataset": FILES | {"tfds_songs"},  # opens either form
+  "tfds_songs": FILES | {"preparing"},
+  "flags": set(),
+  "selection": {"layout"},
+  "opening": FILES | {"sources", "megatron", "selection"},
+  "samples": {"planning", "sources"},
+  "mixture": {"samples"},
+  "course": {"samples", "mixture", "opening", "selection"},
+  "pipeline": {"samples"},
+  "__init__": set(),
+}
 # third-party packages that may be imported only below these modules
 ONLY_IN = {
   "jax": MODEL
@@ -52,7 +72,7 @@ ONLY_IN = {
   "ml_collections": {"main"},
   "grain": {"data"},
   "array_record": {"data"},
-  "apache_beam": {"data/beam"},
+  "apache_beam": {"data/preparing/beam"},
   "tensorflow_datasets": {"data/tfds_songs"},
   "tensorflow": set(),
   "sentencepiece": {"tokenizer", "exchange/tokenizer"},
@@ -90,6 +110,16 @@ def test_arrows_point_one_way(path):
   banned = FORBIDDEN[top]  # a new module needs a rule
   assert not (ours if banned == {"*"} else ours & banned)
   assert "main" not in ours
+
+
+@pytest.mark.parametrize(
+  "path", sorted((PACKAGE / "data").rglob("*.py")), ids=name_of
+)
+def test_data_has_layers(path):
+  name = name_of(path).split("/")[1]
+  imported = [i.split(".") for i in imports_of(path)]
+  ours = {i[2] for i in imported if i[:2] == ["yue_jax", "data"]}
+  assert ours <= DATA[name] | {name}
 
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)

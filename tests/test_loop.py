@@ -15,7 +15,7 @@ import pytest
 from tests import songs_on_disk as disk
 from tests import tiny
 from yue_jax import config
-from yue_jax.data.prepare import prepare
+from yue_jax.data.preparing.prepare import prepare
 from yue_jax.metrics import read_metrics
 from yue_jax.train import loop
 

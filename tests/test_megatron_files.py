@@ -7,9 +7,9 @@ import struct
 import numpy as np
 import pytest
 
-from yue_jax.data import megatron_files
-from yue_jax.data.megatron_files import HEADER, MegatronDocuments
-from yue_jax.data.megatron_writer import released_dtype, write_megatron
+from yue_jax.data.megatron import files as megatron_files
+from yue_jax.data.megatron.files import HEADER, MegatronDocuments
+from yue_jax.data.megatron.writer import released_dtype, write_megatron
 from yue_jax.vocab import RELEASED, Vocab
 
 DOCUMENTS = [[[1, 2], [3]], [], [[4]], [[5, 6, 7], [], [65_000]]]
@@ -49,7 +49,7 @@ def test_layout_of_the_files(tmp_path):
 @pytest.mark.parametrize("dtype", [np.int32, np.uint16])
 def test_documents_come_back(tmp_path, dtype, chunk, monkeypatch):
   monkeypatch.setattr(megatron_files, "_CHUNK", chunk)
-  monkeypatch.setattr("yue_jax.data.megatron_writer._CHUNK", chunk)
+  monkeypatch.setattr("yue_jax.data.megatron.writer._CHUNK", chunk)
   write_megatron(tmp_path / "songs", iter(DOCUMENTS), dtype=dtype)
   found = MegatronDocuments(tmp_path / "songs")
   assert found.dtype == dtype

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from yue_jax.data.permutation import Permutation
+from yue_jax.data.planning.permutation import Permutation
 
 
 def drawn(size, *counters):

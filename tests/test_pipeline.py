@@ -17,7 +17,7 @@ from yue_jax.data.pipeline import (
   train_batches,
 )
 from yue_jax.data.samples import FIELDS, PlannedSamples, empty_sample
-from yue_jax.data.sources import open_source
+from yue_jax.data.sources.make import open_source
 
 CONTEXT = 8
 LAYOUTS = {
@@ -100,8 +100,8 @@ def first_steps(songs):
   return on_host(train(songs, last_step=12, threads=0))
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_threads_change_nothing(songs, first_steps, threads):
+@pytest.mark.parametrize("threads", [0, 1, 2, 5])
+def test_the_number_of_threads_changes_nothing(songs, first_steps, threads):
   assert_equal(
     on_host(train(songs, last_step=12, threads=threads)), first_steps
   )

@@ -5,15 +5,15 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from yue_jax.data.best_fit import best_fit, tail_lengths, whole_counts
-from yue_jax.data.packing import (
+from yue_jax.data.planning.best_fit import best_fit, tail_lengths, whole_counts
+from yue_jax.data.planning.packing import (
   PACKINGS,
   count_samples,
   make_plan,
   restore_plan,
 )
-from yue_jax.data.plan import ORDERS, Draw
-from yue_jax.data.window_plan import Parts, WindowPlan
+from yue_jax.data.planning.plan import ORDERS, Draw
+from yue_jax.data.planning.windows import Parts, WindowPlan
 
 
 def lengths(seed: int, count: int = 300, longest: int = 70) -> np.ndarray:
@@ -236,6 +236,15 @@ def test_golden_plans():
   sizes = [5, 9, 3, 3, 14, 40]
   assert samples_of(plan(sizes, context=16, seed=3)) == BEST_FIT
   assert samples_of(plan(sizes, "split", context=16, seed=3)) == SPLIT
+
+
+def test_following_example():
+  """Of 4, 8 and 9 tokens in a row, cut every 4: two documents end a sample."""
+  made = plan([4, 8, 9], "split", context=4, order="length")
+  assert made.documents.tolist() == [0, 1, 2]
+  assert [made.following(n) for n in range(len(made))] == [
+    [(1, 0, 0)], [], [(2, 0, 0)], [], [], [],
+  ]  # fmt: skip
 
 
 BEST_FIT = [

@@ -5,8 +5,8 @@ import mmap
 import numpy as np
 import pytest
 
-from yue_jax.data.plan import Counts
-from yue_jax.data.plan_cache import PlanCache
+from yue_jax.data.planning.cache import PlanCache
+from yue_jax.data.planning.plan import Counts
 
 
 def arrays(first=0):

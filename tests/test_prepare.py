@@ -14,14 +14,15 @@ from tests.songs_on_disk import (
   write_song,
   write_songs,
 )
-from yue_jax.data import prepare as prepare_module
-from yue_jax.data import row_writer
 from yue_jax.data.dataset import open_dataset
 from yue_jax.data.layout import NO_RECORD, hash_bytes
-from yue_jax.data.prepare import prepare
-from yue_jax.data.recipe import Recipe
+from yue_jax.data.preparing import prepare as prepare_module
+from yue_jax.data.preparing import row_writer
+from yue_jax.data.preparing.prepare import prepare
+from yue_jax.data.preparing.recipe import Recipe
 from yue_jax.data.records import decode_song_record, decode_windows_record
-from yue_jax.data.sources import KINDS, make_source
+from yue_jax.data.sources.kinds import KINDS
+from yue_jax.data.sources.make import make_source
 from yue_jax.encoding import encode_song
 from yue_jax.manifest import read_manifest
 from yue_jax.songs import Rules, song_from_row
@@ -255,7 +256,9 @@ def test_the_name_appears_last(tmp_path, tokenizer, monkeypatch):
 
 
 def test_workers_start_without_jax():
-  code = "import sys, yue_jax.data.parts; sys.exit('jax' in sys.modules)"
+  code = (
+    "import sys, yue_jax.data.preparing.parts; sys.exit('jax' in sys.modules)"
+  )
   subprocess.run([sys.executable, "-c", code], check=True)
 
 

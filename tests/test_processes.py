@@ -97,7 +97,11 @@ def read_all(data, out, stages) -> list[dict[str, np.ndarray]]:
 
 
 def test_the_number_of_processes_changes_nothing(data, tmp_path):
-  """4, 2, 3 and 1 processes, killed at random, as one that is left alone."""
+  """4, 2, 3 and 1 processes, killed at random, as one that is left alone.
+
+  Each of them is new, knows the step only, and finds the plans that those
+  before it have written, all at once and up to the moment of their death.
+  """
   moments = sorted(random.Random(0).sample(range(2, STEPS - 1), 3))
   steps = np.diff([0, *moments, STEPS]).tolist()
   alone = read_all(data, tmp_path / "alone", [(1, STEPS)])

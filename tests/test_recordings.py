@@ -15,7 +15,7 @@ from tests.songs_on_disk import (
   write_track_row,
 )
 from yue_jax.data.dataset import open_dataset
-from yue_jax.data.prepare import prepare
+from yue_jax.data.preparing.prepare import prepare
 from yue_jax.data.records import TRACKS, decode_song_record
 
 

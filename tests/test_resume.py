@@ -18,10 +18,10 @@ from tests.songs_on_disk import (
   write_song,
   write_songs,
 )
-from yue_jax.data import parts
-from yue_jax.data import prepare as prepare_module
 from yue_jax.data.dataset import open_dataset
-from yue_jax.data.prepare import open_run, prepare, prepare_shard
+from yue_jax.data.preparing import parts
+from yue_jax.data.preparing import prepare as prepare_module
+from yue_jax.data.preparing.prepare import open_run, prepare, prepare_shard
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_an_interrupted_run_is_continued(
 SCRIPT = """
 import pathlib, sys
 from tests.songs_on_disk import Tokenizer, small_recipe
-from yue_jax.data.prepare import prepare
+from yue_jax.data.preparing.prepare import prepare
 root = pathlib.Path(sys.argv[1])
 recipe = small_recipe(Tokenizer(root / "tokenizer.model"), codes=64)
 print("ready", flush=True)
@@ -126,7 +126,7 @@ def test_kill_9_at_any_moment(source, whole, tmp_path):
 def test_a_killed_join_is_begun_again(
   source, whole, tmp_path, monkeypatch, name
 ):
-  from yue_jax.data import join
+  from yue_jax.data.preparing import join
 
   def killed(*_, **__):
     raise KeyboardInterrupt

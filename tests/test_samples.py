@@ -13,7 +13,9 @@ from tests.songs_on_disk import WINDOW, prepared
 from yue_jax.data import samples as samples_module
 from yue_jax.data.dataset import open_dataset
 from yue_jax.data.samples import FIELDS, PlannedSamples, empty_sample
-from yue_jax.data.sources import KINDS, Part, make_source
+from yue_jax.data.sources.kinds import KINDS
+from yue_jax.data.sources.make import make_source
+from yue_jax.data.sources.source import Part
 from yue_jax.vocab import Stream
 
 CONTEXT = 256
@@ -92,6 +94,17 @@ def test_example_of_running_on():
   }
 
 
+def test_example_of_a_document_that_begins_the_next_sample():
+  parts = [part(41, 42), part(51, 52), part(more=[61])]
+  assert as_lists(samples_module._join_running_on(parts, 4)) == {
+    "inputs": [41, 42, 51, 52],
+    "targets": [42, 51, 52, 61],
+    "streams": [4, 5, 5, 6],
+    "segments": [1, 1, 1, 1],
+    "positions": [0, 1, 2, 3],
+  }
+
+
 def test_example_of_a_cut_document():
   """The piece knows the token after it, and where it is in the document."""
   piece = part(12, 13, 24, start=1, more=[35])
@@ -166,7 +179,7 @@ def test_every_target_once_per_epoch(directories, kind, packing, context):
 def test_running_on_every_token_is_a_target_once(
   directory, kind, packing, longest
 ):
-  """But those that nothing stands before, in their sample."""
+  """But those that nothing stands before: in their sample, or in the row."""
   if kind == "window":
     longest = None
   samples = open_samples(
@@ -184,11 +197,66 @@ def test_running_on_every_token_is_a_target_once(
       expected.update(whole.ids.tolist())
   for number in range(len(samples)):
     sample = samples.sample(number)
-    # The first token of a sample is a target only where it goes on.
     found.update(sample["targets"][sample["streams"] > 0].tolist())
-    if samples.plan(0).pieces(number)[0].start == 0 or kind == "window":
+    first = samples.plan(0).pieces(number)[0]
+    if kind == "window":
+      begins = True
+    elif packing == "split":
+      begins = first[:2] == (samples.plan(0).documents[0], 0)
+    else:  # the first token of a sample is a target only where it goes on
+      begins = first.start == 0
+    if begins:
       firsts[int(sample["inputs"][0])] += 1
   assert found + firsts == expected
+
+
+@pytest.mark.parametrize("kind", ["cot", "plain", "icl", "tags_dual"])
+@pytest.mark.parametrize("order", ["random", "length"])
+def test_split_samples_continue_each_other(directory, kind, order):
+  """Inputs, and the last target of all, are the row of documents."""
+  samples = open_samples(
+    directory,
+    kind,
+    context=10,  # so small that many documents end with a sample
+    packing="split",
+    order=order,
+    attend_across_documents=True,
+  )
+  for epoch in range(2):
+    plan, before = (
+      samples.plan(epoch),
+      sum(map(samples.samples_in, range(epoch))),
+    )
+    row, streams = _row_of_documents(samples.source, epoch, plan)
+    ends_with_one = 0
+    for number in range(len(plan)):
+      at = plan._first_place(number)
+      sample = samples.sample(before + number)
+      expected = row[at : at + 11]
+      used = min(len(expected), 10)
+      np.testing.assert_array_equal(sample["inputs"][:used], expected[:used])
+      targets = len(expected) - 1
+      np.testing.assert_array_equal(sample["targets"][:targets], expected[1:])
+      np.testing.assert_array_equal(
+        sample["streams"][:targets], streams[at + 1 : at + 11]
+      )
+      for name in ("targets", "streams"):
+        assert not sample[name][targets:].any()
+      ends_with_one += len(plan.following(number))
+    assert ends_with_one > 0
+
+
+def _row_of_documents(source, epoch, plan):
+  lengths = source.lengths(epoch)
+  documents = [
+    part
+    for document in plan.documents.tolist()
+    for part in source.read(
+      epoch, document, start=0, length=int(lengths[document])
+    )
+  ]
+  ids = np.concatenate([part.ids for part in documents])
+  return ids, np.concatenate([part.streams for part in documents])
 
 
 @pytest.mark.parametrize("context", [60, 150, 1000])
@@ -325,7 +393,7 @@ import sys
 import numpy as np
 from yue_jax.data.dataset import open_dataset
 from yue_jax.data.samples import PlannedSamples
-from yue_jax.data.sources import make_source
+from yue_jax.data.sources.make import make_source
 source = make_source(open_dataset(sys.argv[1]), "icl", seed=0)
 samples = PlannedSamples(source, context=300, seed=0, cache=sys.argv[2])
 np.savez(sys.argv[3], **samples.sample(int(sys.argv[4])))

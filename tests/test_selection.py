@@ -9,6 +9,7 @@ from yue_jax.data.selection import (
   HELDOUT,
   TRAIN,
   SongHashes,
+  among,
   read_exclusions,
   sides,
 )
@@ -87,11 +88,22 @@ def test_a_later_data_set_moves_nothing():
     np.testing.assert_array_equal(left, right)
 
 
+def test_among_is_what_isin_finds():
+  rng = np.random.default_rng(0)
+  hashes = rng.integers(0, 2**64, 500, dtype=np.uint64)
+  hashes[:100] = hashes[100:200]  # some come twice
+  known = [np.sort(rng.choice(hashes, n)) for n in (0, 1, 50, 500)]
+  known.append(np.sort(rng.integers(0, 2**64, 50, dtype=np.uint64)))
+  for mask, each in zip(among(hashes, *known), known, strict=True):
+    np.testing.assert_array_equal(mask, np.isin(hashes, each))
+  assert among(hashes[:0], *known).shape == (5, 0)
+
+
 def test_exclusions_are_read_line_by_line(tmp_path):
   path = tmp_path / "ids.txt"
   path.write_text("s1\n\n  s2 \n")
   expected = [hash_bytes(b"s1"), hash_bytes(b"s2")]
-  assert read_exclusions(path).tolist() == expected
+  assert read_exclusions(path).tolist() == sorted(expected)
   path.write_text("\n")
   with pytest.raises(ValueError, match="lists no ids"):
     read_exclusions(path)

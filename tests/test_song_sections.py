@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from yue_jax.data.song_sections import divide
+from yue_jax.data.sources.sections import divide
 
 
 def as_rows(division):

@@ -15,10 +15,16 @@ from tests.songs_on_disk import (
   write_song,
 )
 from yue_jax.data.dataset import open_dataset
-from yue_jax.data.kinds import KIND_TRACKS, REFERENCE_MODES, SECTION_KINDS
-from yue_jax.data.prepare import prepare
+from yue_jax.data.preparing.prepare import prepare
 from yue_jax.data.records import decode_song_record
-from yue_jax.data.sources import KINDS, eligible, make_source, open_source
+from yue_jax.data.sources.kinds import (
+  KIND_TRACKS,
+  KINDS,
+  REFERENCE_MODES,
+  SECTION_KINDS,
+  eligible,
+)
+from yue_jax.data.sources.make import make_source, open_source
 from yue_jax.references import MODE_TRACKS
 from yue_jax.vocab import Stream, Vocab
 
@@ -360,7 +366,7 @@ def test_windows_name_their_track(dataset):
 def test_large_data_sets_are_counted_in_blocks(dataset, monkeypatch):
   for kind, longest in (("cot", 100), ("icl", None), ("icl", 200)):
     whole = make_source(dataset, kind, seed=0, longest=longest)
-    monkeypatch.setattr("yue_jax.data.song_source._ROWS", 5)
+    monkeypatch.setattr("yue_jax.data.sources.songs._ROWS", 5)
     blocks = make_source(dataset, kind, seed=0, longest=longest)
     np.testing.assert_array_equal(blocks.lengths(3), whole.lengths(3))
     assert blocks.overlong(1, 60) == whole.overlong(1, 60)

@@ -15,8 +15,9 @@ from tests.songs_on_disk import (
 )
 from yue_jax.data import tfds_songs
 from yue_jax.data.dataset import open_dataset
-from yue_jax.data.prepare import prepare
-from yue_jax.data.sources import KINDS, make_source
+from yue_jax.data.preparing.prepare import prepare
+from yue_jax.data.sources.kinds import KINDS
+from yue_jax.data.sources.make import make_source
 from yue_jax.data.tfds_songs import YUE_JAX, SongRecords, build_tfds, open_tfds
 
 

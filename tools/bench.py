@@ -32,7 +32,7 @@ import jax
 from yue_jax import config, presets, sharding
 from yue_jax.data import pipeline
 from yue_jax.data.samples import PlannedSamples
-from yue_jax.data.sources import open_source
+from yue_jax.data.sources.make import open_source
 from yue_jax.optimizer import make_optimizer
 from yue_jax.train.state import init_params, init_state
 from yue_jax.train.step import make_train_step

@@ -1,13 +1,15 @@
 """Measures reading and planning, without a model: tokens and songs a second.
 
-  assemble   samples of every kind from songs as long as real ones, on one
-             core, once their records are in memory
+  assemble   samples of every kind from songs as long as real ones, by second
+             of one core, once their records are in memory
   plan       an epoch of ten million songs, each case in a process of its own
              whose peak of memory is its own
+  select     which of twice ten million songs are held out: a tenth of the
+             second data set are copies of songs of the first
   start      a run on a million songs that goes on at step 10^6 of 1,024
              samples: opening the columns, finding the sample and its plan
 
-  python tools/bench_data.py [assemble] [plan] [start]
+  python tools/bench_data.py [assemble] [plan] [select] [start]
 
 Prints JSON. Songs are noise; their lengths are those of four minutes in 14
 sections of lyrics. No accelerator is used.
@@ -26,9 +28,10 @@ import time
 
 import numpy as np
 
+from yue_jax.data import selection
 from yue_jax.data.dataset import Dataset
-from yue_jax.data.kinds import KINDS
-from yue_jax.data.packing import PACKINGS
+from yue_jax.data.planning.packing import PACKINGS
+from yue_jax.data.preparing.row_writer import song_columns
 from yue_jax.data.records import (
   TRACKS,
   Records,
@@ -36,9 +39,9 @@ from yue_jax.data.records import (
   encode_song_record,
   encode_windows_record,
 )
-from yue_jax.data.row_writer import song_columns
 from yue_jax.data.samples import PlannedSamples
-from yue_jax.data.sources import make_source
+from yue_jax.data.sources.kinds import KINDS
+from yue_jax.data.sources.make import make_source
 from yue_jax.encoding import RELEASED_PHRASES, EncodedSection, EncodedSong
 from yue_jax.vocab import RELEASED
 
@@ -52,11 +55,15 @@ def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument("parts", nargs="*", metavar="assemble|plan|start|CASE")
-  parts = parser.parse_args().parts or ["assemble", "plan", "start"]
+  parser.add_argument(
+    "parts", nargs="*", metavar="assemble|plan|select|start|CASE"
+  )
+  parts = parser.parse_args().parts or ["assemble", "plan", "select", "start"]
   known = {
     "assemble": assemble,
-    "plan": plan_ten_million,
+    "plan": lambda: _apart(plan_cases()),
+    "select": lambda: _apart(["select-10M"]),
+    "select-10M": select_case,
     "start": start_far,
     **{case: lambda case=case: plan_case(case) for case in plan_cases()},
   }
@@ -84,10 +91,10 @@ def assemble() -> dict[str, float]:
   return found
 
 
-def plan_ten_million() -> dict[str, dict]:
-  """Seconds and peak memory of planning, by case."""
+def _apart(cases: list[str]) -> dict[str, dict]:
+  """Each case in a process of its own, whose peak of memory is its own."""
   found = {}
-  for case in plan_cases():
+  for case in cases:
     command = [sys.executable, __file__, case]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     found |= json.loads(done.stdout)
@@ -125,6 +132,30 @@ def plan_case(case: str) -> dict[str, float]:
     "samples": count,
     "fill": round(samples.fill(0), 5),
   }
+
+
+def select_case() -> dict[str, float]:
+  """Sides of the songs of two data sets with three tracks each."""
+  rng = np.random.default_rng(0)
+  one, two = (_hashes_of_songs(rng, TEN_MILLION) for _ in range(2))
+  two.codes[0][::10] = one.codes[0][::10]
+  held = _peak_bytes()
+  began = time.perf_counter()
+  found = selection.sides([one, two], heldout=0.01)
+  seconds = time.perf_counter() - began
+  np.testing.assert_array_equal(found[1][::10], found[0][::10])
+  return {
+    "seconds": round(seconds, 1),
+    "peak_gib": round(_peak_bytes() / 2**30, 2),
+    "of_columns_gib": round(held / 2**30, 2),
+  }
+
+
+def _hashes_of_songs(
+  rng: np.random.Generator, count: int
+) -> selection.SongHashes:
+  ids, *codes = rng.integers(1, 2**64, (4, count), dtype=np.uint64)
+  return selection.SongHashes(ids, ids, tuple(codes))
 
 
 def start_far() -> dict[str, dict]:
@@ -282,7 +313,7 @@ def _dataset(folder, content, index, songs, windows) -> Dataset:
 
 
 def _seconds_per_sample(samples: PlannedSamples) -> float:
-  """Of the second time that each is read."""
+  """Of processor time, the second time that each is read."""
   count = min(len(samples), 200)
   for number in range(count):
     samples.sample(number)
@@ -290,10 +321,10 @@ def _seconds_per_sample(samples: PlannedSamples) -> float:
 
 
 def _seconds(samples: PlannedSamples, count: int) -> float:
-  began = time.perf_counter()
+  began = time.process_time()  # what else runs does not count
   for number in range(count):
     samples.sample(number)
-  return time.perf_counter() - began
+  return time.process_time() - began
 
 
 def _peak_bytes() -> int:

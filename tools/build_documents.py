@@ -23,7 +23,11 @@ import numpy as np
 
 from yue_jax import documents, encoding, recordings, references, songs
 from yue_jax.data.flags import add_vocabulary_flags, vocabulary
-from yue_jax.data.kinds import KIND_TRACKS, LYRICS_KINDS, REFERENCE_MODES
+from yue_jax.data.sources.kinds import (
+  KIND_TRACKS,
+  LYRICS_KINDS,
+  REFERENCE_MODES,
+)
 from yue_jax.documents import Document
 from yue_jax.manifest import read_manifest
 from yue_jax.tokenizer import Tokenizer

@@ -13,7 +13,7 @@ import os
 import pathlib
 import sys
 
-from yue_jax.data.check import check_dataset
+from yue_jax.data.preparing.check import check_dataset
 
 
 def main(argv: list[str] | None = None) -> None:

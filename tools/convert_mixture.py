@@ -26,8 +26,8 @@ import sys
 
 import yaml
 
-from yue_jax.data.megatron import KINDS
-from yue_jax.data.megatron_files import MegatronDocuments
+from yue_jax.data.megatron.files import MegatronDocuments
+from yue_jax.data.megatron.source import KINDS
 
 _SIZES = ("GLOBAL_BATCH_SIZE", "SEQ_LEN")
 _NOT_NEEDED = ("TOKEN_COUNT_LOG_DIR",)

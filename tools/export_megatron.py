@@ -21,11 +21,11 @@ import sys
 import numpy as np
 
 from yue_jax.data.dataset import Dataset, open_dataset
-from yue_jax.data.megatron_files import MegatronDocuments
-from yue_jax.data.megatron_meaning import describe, description_path
-from yue_jax.data.megatron_writer import released_dtype, write_megatron
-from yue_jax.data.sequences import song_sequences, track_sequences
-from yue_jax.data.sources import KINDS
+from yue_jax.data.megatron.files import MegatronDocuments
+from yue_jax.data.megatron.meaning import describe, description_path
+from yue_jax.data.megatron.sequences import song_sequences, track_sequences
+from yue_jax.data.megatron.writer import released_dtype, write_megatron
+from yue_jax.data.sources.kinds import KINDS
 from yue_jax.progress import track
 
 

@@ -27,7 +27,8 @@ from yue_jax import config
 from yue_jax.data.course import Course
 from yue_jax.data.dataset import open_dataset
 from yue_jax.data.samples import PlannedSamples
-from yue_jax.data.sources import KINDS, open_source
+from yue_jax.data.sources.kinds import KINDS
+from yue_jax.data.sources.make import open_source
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.vocab import Stream
 

@@ -35,8 +35,8 @@ import sys
 from typing import Any
 
 from yue_jax.data.flags import add_vocabulary_flags, vocabulary
-from yue_jax.data.prepare import prepare, prepare_shard
-from yue_jax.data.recipe import CONTENTS, Recipe
+from yue_jax.data.preparing.prepare import prepare, prepare_shard
+from yue_jax.data.preparing.recipe import CONTENTS, Recipe
 from yue_jax.songs import Rules
 from yue_jax.tokenizer import Tokenizer
 
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
   try:
     settings = _settings(args)
     if args.beam is not None:
-      from yue_jax.data.beam import prepare_on_beam  # an extra
+      from yue_jax.data.preparing.beam import prepare_on_beam  # an extra
 
       del settings["workers"]
       info = prepare_on_beam(

@@ -30,7 +30,7 @@ class SourceConfig:
 
   Attributes:
     data: prepared data set, or the prefix of a Megatron .bin/.idx pair.
-    kind: of documents, one of `data.sources.KINDS`.
+    kind: of documents, one of `data.sources.kinds.KINDS`.
     weight: share of the tokens that lines with `rounds` leave, relative to
       the other weights.
     rounds: how often the phase reads the whole of it.

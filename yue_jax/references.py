@@ -163,7 +163,7 @@ def counter_hash(*counters: np.ndarray | int, purpose: str) -> np.ndarray:
   """
   state = _first_state(purpose)
   for counter in counters:
-    if isinstance(state, int) and np.ndim(counter) == 0:
+    if isinstance(state, int) and isinstance(counter, _SCALARS):
       state = _mix_one(state + int(counter))
     else:
       numbers = np.atleast_1d(counter).astype(np.int64).view(np.uint64)
@@ -173,13 +173,15 @@ def counter_hash(*counters: np.ndarray | int, purpose: str) -> np.ndarray:
 
 def uniform(*counters: np.ndarray | int, purpose: str) -> np.ndarray:
   """Numbers in [0, 1) from the upper 53 bits of `counter_hash`."""
-  return (counter_hash(*counters, purpose=purpose) >> np.uint64(11)) * 2.0**-53
+  return (counter_hash(*counters, purpose=purpose) >> _LOWER) * 2.0**-53
 
 
 def _distinct(codes: np.ndarray) -> int:
   return np.count_nonzero(np.bincount(codes))
 
 
+_LOWER = np.uint64(11)  # bits that a float64 has no room for
+_SCALARS = (int, np.integer)
 _MASK = 2**64 - 1  # arithmetic is modulo 2^64
 _STEP = 0x9E3779B97F4A7C15
 _SHIFTS = (30, 27, 31)

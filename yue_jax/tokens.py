@@ -82,7 +82,7 @@ class Text:
   def write(self, start, stop, ids, streams):
     ids[:] = self._ids[start:stop]
     streams[:] = _TEXT
-    streams[ids >= self._text_size] = _MARK
+    np.putmask(streams, ids >= self._text_size, _MARK)
 
 
 class Filled:
@@ -133,9 +133,10 @@ class Sound:
       streams[at::turns] = self._streams[turn]
 
 
+@functools.lru_cache(256)  # documents have the same few, many times
 def marks(*ids: int) -> Filled:
   """Special tokens, or the phrases around sections."""
-  return Filled(ids, Stream.MARK)
+  return Filled(np.array(ids, np.int32), Stream.MARK)
 
 
 _TEXT, _MARK = int(Stream.TEXT), int(Stream.MARK)

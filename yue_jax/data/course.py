@@ -190,8 +190,9 @@ class Course:
       )
     chosen = eligible & (self.sides[line.data] == side)
     if phase.exclude:
-      excluded = selection.read_exclusions(phase.exclude)
-      chosen &= ~np.isin(collection.hashes.ids, excluded)
+      listed = selection.read_exclusions(phase.exclude)
+      [excluded] = selection.among(collection.hashes.ids, listed)
+      chosen &= ~excluded
     if side == selection.TRAIN and not chosen.any():
       raise ValueError(
         f"all {eligible.sum()} songs of {line.data} that have documents of"

@@ -10,11 +10,19 @@ from typing import Protocol
 
 import numpy as np
 
-from yue_jax.data import megatron, sources
 from yue_jax.data.dataset import Dataset, expect_vocab, open_dataset
-from yue_jax.data.megatron_files import MegatronDocuments
+from yue_jax.data.megatron.files import MegatronDocuments
+from yue_jax.data.megatron.source import (
+  KINDS as MEGATRON_KINDS,
+)
+from yue_jax.data.megatron.source import (
+  make_megatron_source,
+  megatron_ids,
+)
 from yue_jax.data.selection import SongHashes
-from yue_jax.data.sources import Source
+from yue_jax.data.sources.kinds import eligible
+from yue_jax.data.sources.make import make_source
+from yue_jax.data.sources.source import Source
 from yue_jax.vocab import Vocab
 
 
@@ -44,7 +52,7 @@ class Collection(Protocol):
   def source(
     self, kind: str, *, members: np.ndarray, seed: int, longest: int | None
   ) -> Source:
-    """Documents of a kind of some songs, see `sources.make_source`."""
+    """Documents of a kind of some songs, see `sources.make`."""
 
 
 def open_collection(path: str, vocab: Vocab) -> Collection:
@@ -90,10 +98,10 @@ class _Prepared:
     )
 
   def eligible(self, kind: str) -> np.ndarray:
-    return sources.eligible(self.dataset, kind)
+    return eligible(self.dataset, kind)
 
   def source(self, kind, *, members, seed, longest) -> Source:
-    return sources.make_source(
+    return make_source(
       self.dataset, kind, members=members, seed=seed, longest=longest
     )
 
@@ -113,14 +121,14 @@ class _MegatronPair:
 
   @property
   def hashes(self) -> SongHashes:
-    ids = megatron.megatron_ids(self._documents)
+    ids = megatron_ids(self._documents)
     return SongHashes(ids, ids)
 
   def eligible(self, kind: str) -> np.ndarray:
-    if kind not in megatron.KINDS:
+    if kind not in MEGATRON_KINDS:
       raise ValueError(
         f"{self._prefix} is a Megatron data set, which has no documents of"
-        f" kind {kind!r}; there are {megatron.KINDS}"
+        f" kind {kind!r}; there are {MEGATRON_KINDS}"
       )
     return self._documents.lengths > 0
 
@@ -131,6 +139,6 @@ class _MegatronPair:
         f"{self._prefix} does not record sections, so overlong='sections'"
         " cannot be met; set it to 'cut'"
       )
-    return megatron.make_megatron_source(
+    return make_megatron_source(
       self._documents, kind, vocab=self._vocab, members=members
     )

@@ -22,6 +22,7 @@ import dataclasses
 import hashlib
 import itertools
 import pathlib
+import struct
 from typing import Self
 
 from array_record.python import array_record_data_source, array_record_module
@@ -35,6 +36,7 @@ _SONG = 0x32474E53  # "SNG2"
 _WINDOWS = 0x31444E57  # "WND1"
 _SONG_NUMBERS = 2 + len(TRACKS) + 3  # of a song's first line above
 _SECTION_NUMBERS = 5
+_ID, _CODE = np.dtype("<i4"), np.dtype("<u2")  # strings are parsed each time
 _OPTIONS = "group_size:1,uncompressed"
 
 
@@ -68,18 +70,20 @@ def decode_song_record(record: bytes) -> EncodedSong:
   header = _header(record, _SONG, _SONG_NUMBERS, "song")
   sections, *frames, head_size, tags, name_size = header
   at = _SONG_NUMBERS
-  table = _numbers(record, at, sections * _SECTION_NUMBERS + tags).tolist()
-  at += len(table)
+  by_section = sections * _SECTION_NUMBERS
+  table = _numbers(record, at, by_section + tags)
   rows = [
     table[first : first + _SECTION_NUMBERS]
-    for first in range(0, sections * _SECTION_NUMBERS, _SECTION_NUMBERS)
+    for first in range(0, by_section, _SECTION_NUMBERS)
   ]
-  tag_sizes = table[len(table) - tags :]
-  sizes = [head_size, *tag_sizes, *(size for row in rows for size in row[:2])]
-  text = _numbers(record, at, sum(sizes)).astype(np.int32)
-  at = 4 * (at + text.size)  # in bytes from here on
-  _expect_size(record, at + 2 * sum(frames) + name_size, "song")
-  codes = np.frombuffer(record, "<u2", sum(frames), at)
+  sizes = [head_size, *table[by_section:]]
+  for own, plain, *_ in rows:
+    sizes += own, plain
+  at, ids = 4 * (at + len(table)), sum(sizes)  # bytes from here on
+  _expect_size(record, at + 4 * ids + 2 * sum(frames) + name_size, "song")
+  text = np.frombuffer(record, _ID, ids, at)
+  at += text.nbytes
+  codes = np.frombuffer(record, _CODE, sum(frames), at)
   head, *texts = _divide(text, sizes)
   own_tags, texts = tuple(texts[:tags]), texts[tags:]
   return EncodedSong(
@@ -213,7 +217,7 @@ def _header(record: bytes, magic: int, size: int, what: str) -> list[int]:
   """The numbers after the magic one, as Python integers."""
   if len(record) < 4 * size:
     raise ValueError(f"{len(record)} bytes are too few for a {what} record")
-  found, *numbers = _numbers(record, 0, size).tolist()
+  found, *numbers = _numbers(record, 0, size)
   if found != magic:
     raise ValueError(
       f"expected a {what} record, which begins with {magic:#x}, got {found:#x}"
@@ -221,12 +225,12 @@ def _header(record: bytes, magic: int, size: int, what: str) -> list[int]:
   return numbers
 
 
-def _numbers(record: bytes, start: int, count: int) -> np.ndarray:
+def _numbers(record: bytes, start: int, count: int) -> tuple[int, ...]:
   if len(record) < 4 * (start + count):
     raise ValueError(
       f"record of {len(record)} bytes ends before number {start + count}"
     )
-  return np.frombuffer(record, "<u4", count, 4 * start)
+  return struct.unpack_from(f"<{count}I", record, 4 * start)
 
 
 def _divide(values: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:

@@ -23,16 +23,16 @@ import threading
 
 import numpy as np
 
-from yue_jax.data.packing import (
+from yue_jax.data.planning.cache import PlanCache
+from yue_jax.data.planning.packing import (
   PACKINGS,
   count_samples,
   make_plan,
   restore_plan,
 )
-from yue_jax.data.plan import Counts, Draw, Plan
-from yue_jax.data.plan_cache import PlanCache
-from yue_jax.data.source import Part, Source
-from yue_jax.data.window_plan import Parts, WindowPlan
+from yue_jax.data.planning.plan import Counts, Draw, Plan
+from yue_jax.data.planning.windows import Parts, WindowPlan
+from yue_jax.data.sources.source import Part, Source
 from yue_jax.vocab import Stream
 
 Sample = dict[str, np.ndarray]
@@ -44,7 +44,7 @@ FIELDS = {
   "positions": np.int32,
 }
 _PLANS_KEPT = 3  # prefetching reads the end of one epoch and the next
-_PLANS_VERSION = 1  # raise it when the same lengths give another plan
+_PLANS_VERSION = 2  # raise it when the same lengths give other samples
 
 
 class PlannedSamples:
@@ -84,7 +84,8 @@ class PlannedSamples:
         joined documents by best fit, whatever is said here.
       order: "random", or "length" for short documents first.
       attend_across_documents: whether a sample is one segment, in which every
-        document sees those before it, as in the released training.
+        document sees those before it, as in the released training. With
+        "split" the first token of the next sample is the target of the last.
       first_epoch: the epoch that sample 0 is in.
       cache: a directory to keep plans in, for runs that go on.
     """
@@ -105,6 +106,7 @@ class PlannedSamples:
     self.source, self.context, self.first_epoch = source, context, first_epoch
     self._seed, self._order = seed, order
     self._packing = "best_fit" if source.joined else packing
+    self._across = attend_across_documents
     self._join = _join_apart
     if source.joined:
       self._join = functools.partial(_join_as_one, eod=source.eod)
@@ -162,8 +164,11 @@ class PlannedSamples:
     plan = self.plan(epoch)
     if 2 * place >= len(plan):
       self._planned(epoch + 1)  # while this epoch is read
+    pieces = plan.pieces(place)
+    if self._across:
+      pieces += plan.following(place)
     parts = []
-    for document, start, length in plan.pieces(place):
+    for document, start, length in pieces:
       parts += self.source.read(epoch, document, start=start, length=length)
     return self._join(parts, self.context)
 
@@ -241,6 +246,7 @@ def _join_running_on(parts: Sequence[Part], context: int) -> Sample:
   """One segment: a document's last token has the next one's first as target.
 
   Not so before the rest of a cut document: that is a target where it was cut.
+  A part without places gives the sample's last place its target.
   """
   sample, at = _join_apart(parts, context), 0
   for part in parts:

@@ -42,7 +42,7 @@ def sides(tables: Sequence[SongHashes], heldout: float) -> list[np.ndarray]:
     heldout: share of the songs to hold out.
   """
   found: list[np.ndarray] = []
-  known = {TRAIN: np.zeros(0, np.uint64), HELDOUT: np.zeros(0, np.uint64)}
+  known = [np.zeros(0, np.uint64)] * 2  # hashes on the sides TRAIN, HELDOUT
   for number, table in enumerate(tables):
     if not heldout:
       found.append(np.full(len(table.ids), TRAIN, np.uint8))
@@ -50,36 +50,61 @@ def sides(tables: Sequence[SongHashes], heldout: float) -> list[np.ndarray]:
     drawn = uniform(table.groups, purpose="heldout") < heldout
     side = np.where(drawn, HELDOUT, TRAIN).astype(np.uint8)
     if number:
-      touched = {s: _touched(table, hashes) for s, hashes in known.items()}
-      side[touched[TRAIN]] = TRAIN
-      side[touched[HELDOUT]] = HELDOUT
-      side[touched[TRAIN] & touched[HELDOUT]] = BETWEEN
+      trained, kept = _touched(table, known)
+      side[trained] = TRAIN
+      side[kept] = HELDOUT
+      side[trained & kept] = BETWEEN
     found.append(side)
     if number + 1 < len(tables):
-      for s in known:
-        known[s] = np.union1d(known[s], _hashes(table, side == s))
+      for s in (TRAIN, HELDOUT):
+        known[s] = _sorted(known[s], *_hashes(table, side == s))
   return found
 
 
 def read_exclusions(path: str | pathlib.Path) -> np.ndarray:
-  """Hashes of the ids in a file, one per line; ValueError if there are none."""
+  """Hashes of the ids in a file, one per line, ascending.
+
+  ValueError if there are none.
+  """
   lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
   ids = [line.strip() for line in lines if line.strip()]
   if not ids:
     raise ValueError(
       f"{path} lists no ids; expected one on each line, or set exclude to ''"
     )
-  return np.array([hash_bytes(id.encode()) for id in ids], np.uint64)
+  return _sorted(np.array([hash_bytes(i.encode()) for i in ids], np.uint64))
 
 
-def _touched(table: SongHashes, known: np.ndarray) -> np.ndarray:
-  """Songs whose group has an id or codes among the known, (songs,) bool."""
-  linked = np.zeros(len(table.ids), bool)
+def among(hashes: np.ndarray, *known: np.ndarray) -> np.ndarray:
+  """Which hashes are among each of the known ones, (known, hashes) bool.
+
+  Known ones ascend. They are searched in the order of the hashes, which stays
+  in the cache: a tenth of the time of `np.isin` for millions.
+  """
+  order = np.argsort(hashes)
+  ascending = hashes[order]
+  found = np.zeros((len(known), len(hashes)), bool)
+  for mask, each in zip(found, known, strict=True):
+    if len(each):
+      places = np.searchsorted(each, ascending)
+      np.minimum(places, len(each) - 1, out=places)
+      mask[order] = each[places] == ascending
+  return found
+
+
+def _touched(table: SongHashes, known: Sequence[np.ndarray]) -> np.ndarray:
+  """Songs whose group has an id or codes among each known, (known, songs)."""
+  linked = np.zeros((len(known), len(table.ids)), bool)
   for column in (table.ids, *table.codes):
-    linked |= (column != 0) & np.isin(column, known)
-  return np.isin(table.groups, table.groups[linked])
+    linked |= (column != 0) & among(column, *known)
+  return among(table.groups, *(_sorted(table.groups[mask]) for mask in linked))
 
 
-def _hashes(table: SongHashes, chosen: np.ndarray) -> np.ndarray:
-  columns = [column[chosen] for column in (table.ids, *table.codes)]
-  return np.setdiff1d(np.concatenate(columns), [np.uint64(0)])
+def _hashes(table: SongHashes, chosen: np.ndarray) -> list[np.ndarray]:
+  return [column[chosen] for column in (table.ids, *table.codes)]
+
+
+def _sorted(*hashes: np.ndarray) -> np.ndarray:
+  joined = np.concatenate(hashes)
+  joined.sort()
+  return joined

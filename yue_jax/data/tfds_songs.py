@@ -27,7 +27,6 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from yue_jax.data.columns import CODES
 from yue_jax.data.dataset import Dataset, describe, open_dataset, read_index
 from yue_jax.data.layout import (
   COLUMNS,
@@ -36,9 +35,10 @@ from yue_jax.data.layout import (
   SONG_COLUMNS,
   ColumnWriter,
 )
-from yue_jax.data.prepare import Manifests, prepare
+from yue_jax.data.preparing.columns import CODES
+from yue_jax.data.preparing.prepare import Manifests, prepare
+from yue_jax.data.preparing.row_writer import section_columns, song_columns
 from yue_jax.data.records import decode_song_record, decode_windows_record
-from yue_jax.data.row_writer import section_columns, song_columns
 from yue_jax.progress import track
 from yue_jax.whole_directory import whole_directory
 

@@ -14,7 +14,7 @@ import pathlib
 import re
 
 from yue_jax.codec import FRAME_RATE
-from yue_jax.data.recipe import Recipe
+from yue_jax.data.preparing.recipe import Recipe
 from yue_jax.manifest import Line, ManifestFile, Segment
 from yue_jax.progress import Progress
 from yue_jax.songs import TRACK_KEYS

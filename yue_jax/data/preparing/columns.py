@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from yue_jax.data.chunks import Chunk
 from yue_jax.data.layout import (
   COLUMNS,
   NO_RECORD,
@@ -21,7 +20,8 @@ from yue_jax.data.layout import (
   SECTION_COLUMNS,
   ColumnWriter,
 )
-from yue_jax.data.parts import Part
+from yue_jax.data.preparing.chunks import Chunk
+from yue_jax.data.preparing.parts import Part
 from yue_jax.data.records import TRACKS
 
 Columns = dict[str, np.ndarray]

@@ -3,8 +3,8 @@
 import numpy as np
 
 from yue_jax import documents, lengths, references
-from yue_jax.data.kinds import KIND_TRACKS, REFERENCE_MODES
-from yue_jax.data.song_source import SongSource
+from yue_jax.data.sources.kinds import KIND_TRACKS, REFERENCE_MODES
+from yue_jax.data.sources.songs import SongSource
 
 
 class Plain(SongSource):

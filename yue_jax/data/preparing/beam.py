@@ -18,9 +18,9 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from yue_jax.data.chunks import Chunk
-from yue_jax.data.parts import write_part
-from yue_jax.data.prepare import Manifests, Run, open_run
+from yue_jax.data.preparing.chunks import Chunk
+from yue_jax.data.preparing.parts import write_part
+from yue_jax.data.preparing.prepare import Manifests, Run, open_run
 
 
 def prepare_on_beam(

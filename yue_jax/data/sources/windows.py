@@ -5,8 +5,8 @@ import numpy as np
 from yue_jax import documents, lengths
 from yue_jax.data.dataset import Dataset
 from yue_jax.data.records import TRACKS, decode_windows_record
-from yue_jax.data.song_source import fingerprint
-from yue_jax.data.source import Part
+from yue_jax.data.sources.songs import fingerprint
+from yue_jax.data.sources.source import Part
 from yue_jax.documents import TRACK_STREAMS
 
 

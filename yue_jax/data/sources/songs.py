@@ -9,8 +9,8 @@ import numpy as np
 
 from yue_jax.data.dataset import Dataset
 from yue_jax.data.records import decode_song_record
-from yue_jax.data.song_sections import divide
-from yue_jax.data.source import Part, cuts
+from yue_jax.data.sources.sections import divide
+from yue_jax.data.sources.source import Part, cuts
 from yue_jax.documents import Document, Sections
 from yue_jax.encoding import EncodedSong
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from yue_jax.data.layout import COLUMNS, NO_RECORD, hash_bytes, hash_codes
-from yue_jax.data.recipe import Recipe
+from yue_jax.data.preparing.recipe import Recipe
 from yue_jax.data.records import (
   TRACKS,
   ShardWriter,

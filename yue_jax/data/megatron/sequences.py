@@ -16,7 +16,8 @@ import numpy as np
 
 from yue_jax.data.dataset import Dataset
 from yue_jax.data.records import TRACKS
-from yue_jax.data.sources import REFERENCE_MODES, eligible, make_source
+from yue_jax.data.sources.kinds import REFERENCE_MODES, eligible
+from yue_jax.data.sources.make import make_source
 
 Sequences = list[np.ndarray]
 

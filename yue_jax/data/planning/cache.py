@@ -14,7 +14,7 @@ import shutil
 
 import numpy as np
 
-from yue_jax.data.plan import Counts
+from yue_jax.data.planning.plan import Counts
 from yue_jax.whole_directory import whole_directory
 
 _KEPT = 2  # epochs before the one that is written

@@ -2,7 +2,7 @@
 
   OUT.parts/
     settings.json     manifests, recipe, sizes; the same in every run
-    part-00000042/    a finished part (see `data.parts`)
+    part-00000042/    a finished part (see `parts`)
     .part-...         a part that somebody is writing, or was when killed
     joined/           what becomes OUT at the end
 
@@ -17,8 +17,8 @@ import os
 import pathlib
 from typing import Any
 
-from yue_jax.data.chunks import Chunk
-from yue_jax.data.parts import Part
+from yue_jax.data.preparing.chunks import Chunk
+from yue_jax.data.preparing.parts import Part
 
 
 class WorkFolder:

@@ -24,11 +24,11 @@ from typing import Self
 
 import numpy as np
 
-from yue_jax.data.chunks import Chunk, hash_line
 from yue_jax.data.layout import MAX_LANGUAGES
-from yue_jax.data.recipe import Recipe
+from yue_jax.data.preparing.chunks import Chunk, hash_line
+from yue_jax.data.preparing.recipe import Recipe
+from yue_jax.data.preparing.row_writer import RowWriter
 from yue_jax.data.records import Shard, ShardWriter
-from yue_jax.data.row_writer import RowWriter
 from yue_jax.manifest import read_segment
 from yue_jax.whole_directory import whole_directory
 

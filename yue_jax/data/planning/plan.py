@@ -10,7 +10,7 @@ numbers come on every machine. Three ways to pack:
   split     documents stand in a row that is cut every `context` places
   windows   equal parts, a fixed number of them in a sample
 
-A plan is a few arrays, which can be written and mapped (`plan_cache`).
+A plan is a few arrays, which can be written and mapped (`planning.cache`).
 """
 
 from collections.abc import Mapping
@@ -71,6 +71,13 @@ class Plan(Protocol):
 
   def pieces(self, sample: int) -> list[Piece]:
     """What is in a sample, in order."""
+
+  def following(self, sample: int) -> list[Piece]:
+    """The document that begins where a sample ends, as a piece of no tokens.
+
+    Its first token follows the sample's last. Empty where none begins, and
+    wherever documents do not stand in a row.
+    """
 
   def arrays(self) -> Mapping[str, np.ndarray]:
     """All that it consists of, besides the draw."""

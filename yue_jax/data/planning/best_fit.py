@@ -14,8 +14,14 @@ import dataclasses
 
 import numpy as np
 
-from yue_jax.data.permutation import Permutation
-from yue_jax.data.plan import Counts, Draw, Piece, drawn_order, smallest_dtype
+from yue_jax.data.planning.permutation import Permutation
+from yue_jax.data.planning.plan import (
+  Counts,
+  Draw,
+  Piece,
+  drawn_order,
+  smallest_dtype,
+)
 from yue_jax.references import counter_hash
 
 # A bin of the histogram: ((length, how often), ...) from long to short.
@@ -65,6 +71,10 @@ class BestFitPlan:
       draw.seed, draw.epoch, number, np.arange(len(pieces)), purpose="place"
     )
     return [pieces[i] for i in np.argsort(keys, kind="stable").tolist()]
+
+  def following(self, sample: int) -> list[Piece]:
+    del sample  # nothing follows: samples are sets of documents
+    return []
 
   def arrays(self) -> dict[str, np.ndarray]:
     names = [field.name for field in dataclasses.fields(self)]

@@ -14,28 +14,17 @@ import pathlib
 
 import numpy as np
 
-from yue_jax.data import song_kinds
 from yue_jax.data.dataset import Dataset, expect_vocab, open_dataset
-from yue_jax.data.kinds import (
+from yue_jax.data.sources import song_kinds
+from yue_jax.data.sources.kinds import (
   KINDS,
   REFERENCE_MODES,
   SECTION_KINDS,
   eligible,
 )
-from yue_jax.data.source import Part, Source
-from yue_jax.data.window_source import WindowSource
+from yue_jax.data.sources.source import Source
+from yue_jax.data.sources.windows import WindowSource
 from yue_jax.vocab import Vocab
-
-__all__ = [
-  "KINDS",
-  "REFERENCE_MODES",
-  "SECTION_KINDS",
-  "Part",
-  "Source",
-  "eligible",
-  "make_source",
-  "open_source",
-]
 
 _SOURCES = {
   "plain": song_kinds.Plain,

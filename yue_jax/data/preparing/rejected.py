@@ -8,8 +8,8 @@ import pathlib
 
 import numpy as np
 
-from yue_jax.data.columns import PartColumns
-from yue_jax.data.row_writer import rejection
+from yue_jax.data.preparing.columns import PartColumns
+from yue_jax.data.preparing.row_writer import rejection
 from yue_jax.errors import SongError
 
 

@@ -7,8 +7,8 @@ import dataclasses
 
 import numpy as np
 
-from yue_jax.data.permutation import Permutation
-from yue_jax.data.plan import Counts, Draw, Piece, drawn_order
+from yue_jax.data.planning.permutation import Permutation
+from yue_jax.data.planning.plan import Counts, Draw, Piece, drawn_order
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,12 +29,8 @@ class SplitPlan:
     return -(-self._places() // self.draw.context)
 
   def pieces(self, sample: int) -> list[Piece]:
-    draw = self.draw
-    if draw.order == "random":
-      order = Permutation(len(self), draw.seed, draw.epoch, purpose="sample")
-      sample = order[sample]
-    at = sample * draw.context
-    stop = min(at + draw.context, self._places())
+    at = self._first_place(sample)
+    stop = min(at + self.draw.context, self._places())
     number = int(np.searchsorted(self.ends, at, side="right"))
     pieces = []
     while at < stop:
@@ -45,8 +41,22 @@ class SplitPlan:
       at, number = end, number + 1
     return pieces
 
+  def following(self, sample: int) -> list[Piece]:
+    stop = self._first_place(sample) + self.draw.context
+    number = int(np.searchsorted(self.ends, stop, side="right"))
+    if number == len(self.ends) or self.ends[number - 1] != stop:
+      return []  # the end of the row, or of a document that goes on
+    return [Piece(int(self.documents[number]), 0, 0)]
+
   def arrays(self) -> dict[str, np.ndarray]:
     return {"documents": self.documents, "ends": self.ends}
+
+  def _first_place(self, sample: int) -> int:
+    draw = self.draw
+    if draw.order == "random":
+      order = Permutation(len(self), draw.seed, draw.epoch, purpose="sample")
+      sample = order[sample]
+    return sample * draw.context
 
   def _places(self) -> int:
     return int(self.ends[-1]) if len(self.ends) else 0

@@ -10,9 +10,9 @@ import pathlib
 
 import numpy as np
 
-from yue_jax.data.megatron_files import MegatronDocuments
-from yue_jax.data.megatron_meaning import description_path, read_meaning
-from yue_jax.data.source import Part, cuts
+from yue_jax.data.megatron.files import MegatronDocuments
+from yue_jax.data.megatron.meaning import description_path, read_meaning
+from yue_jax.data.sources.source import Part, cuts
 from yue_jax.encoding import Phrases
 from yue_jax.references import counter_hash
 from yue_jax.streams import AUDIO, annotate
@@ -24,7 +24,7 @@ _PROBES = 16  # documents that are read when a source is made
 
 
 class MegatronSource:
-  """Documents of one kind; see `source.Source`. Threads may share it."""
+  """Documents of one kind; see `sources.source`. Threads may share it."""
 
   varies = False
   unit = 1

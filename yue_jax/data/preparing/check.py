@@ -19,9 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from yue_jax.data.columns import CODES
 from yue_jax.data.dataset import Dataset, open_dataset
-from yue_jax.data.groups import group_songs
 from yue_jax.data.layout import (
   COLUMNS,
   NO_RECORD,
@@ -33,14 +31,16 @@ from yue_jax.data.layout import (
   hash_bytes,
   to_text,
 )
-from yue_jax.data.pool import map_on_processes
+from yue_jax.data.preparing.columns import CODES
+from yue_jax.data.preparing.groups import group_songs
+from yue_jax.data.preparing.pool import map_on_processes
+from yue_jax.data.preparing.row_writer import section_columns, song_columns
 from yue_jax.data.records import (
   Records,
   Shard,
   decode_song_record,
   decode_windows_record,
 )
-from yue_jax.data.row_writer import section_columns, song_columns
 from yue_jax.progress import Progress
 
 _NAMED = 5  # records named in one shard; the others are counted

@@ -8,8 +8,8 @@ import dataclasses
 
 import numpy as np
 
-from yue_jax.data.permutation import Permutation
-from yue_jax.data.plan import Counts, Draw, Piece
+from yue_jax.data.planning.permutation import Permutation
+from yue_jax.data.planning.plan import Counts, Draw, Piece
 
 _BLOCK = 1024  # documents between two sums that are kept
 
@@ -71,6 +71,10 @@ class WindowPlan:
         pieces.append(Piece(document, part * self.unit, taken * self.unit))
       left, document, part = left - taken, document + 1, 0
     return pieces
+
+  def following(self, sample: int) -> list[Piece]:
+    del sample  # nothing follows: windows stand alone
+    return []
 
   def counts(self) -> Counts:
     return Counts(samples=len(self), places=len(self.parts) * self.unit)

@@ -4,9 +4,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from yue_jax.data.best_fit import BestFitPlan, count_best_fit, plan_best_fit
-from yue_jax.data.plan import Counts, Draw, Plan
-from yue_jax.data.split import SplitPlan, count_split, plan_split
+from yue_jax.data.planning.best_fit import (
+  BestFitPlan,
+  count_best_fit,
+  plan_best_fit,
+)
+from yue_jax.data.planning.plan import Counts, Draw, Plan
+from yue_jax.data.planning.split import SplitPlan, count_split, plan_split
 
 PACKINGS = ("best_fit", "split")
 

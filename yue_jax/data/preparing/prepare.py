@@ -1,9 +1,9 @@
 """From manifests to a prepared data set (see `data.layout`).
 
-  manifests ─► chunks of consecutive rows       (`data.chunks`)
-     └ parts, each a task on its own            (`data.parts`)
-        └ in the work folder OUT.parts          (`data.work`)
-           └ joined to OUT                      (`data.join`)
+  manifests ─► chunks of consecutive rows       (`chunks`)
+     └ parts, each a task on its own            (`parts`)
+        └ in the work folder OUT.parts          (`work`)
+           └ joined to OUT                      (`join`)
 
 What is written depends on manifests and settings alone: not on the number of
 processes or machines, nor on how often they were interrupted. Rows read =
@@ -18,13 +18,13 @@ import os
 import pathlib
 from typing import Any
 
-from yue_jax.data.chunks import Chunk, find_chunks
-from yue_jax.data.join import join
 from yue_jax.data.layout import FORMAT
-from yue_jax.data.parts import Part, PartTask, write_part
-from yue_jax.data.pool import map_on_processes
-from yue_jax.data.recipe import Recipe
-from yue_jax.data.work import WorkFolder
+from yue_jax.data.preparing.chunks import Chunk, find_chunks
+from yue_jax.data.preparing.join import join
+from yue_jax.data.preparing.parts import Part, PartTask, write_part
+from yue_jax.data.preparing.pool import map_on_processes
+from yue_jax.data.preparing.recipe import Recipe
+from yue_jax.data.preparing.work import WorkFolder
 from yue_jax.manifest import find_manifests
 from yue_jax.progress import Progress
 

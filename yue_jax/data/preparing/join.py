@@ -15,15 +15,7 @@ from typing import Any
 import numpy as np
 
 from yue_jax.codec import FRAME_RATE
-from yue_jax.data.chunks import Chunk
-from yue_jax.data.columns import (
-  CODES,
-  PartColumns,
-  find_duplicates,
-  write_index,
-)
 from yue_jax.data.dataset import Dataset, describe, read_index
-from yue_jax.data.groups import group_songs
 from yue_jax.data.layout import (
   FORMAT,
   NO_RECORD,
@@ -31,12 +23,21 @@ from yue_jax.data.layout import (
   fingerprint,
   to_text,
 )
-from yue_jax.data.parts import Part, expect_languages
-from yue_jax.data.recipe import Recipe
+from yue_jax.data.preparing.chunks import Chunk
+from yue_jax.data.preparing.columns import (
+  CODES,
+  PartColumns,
+  find_duplicates,
+  write_index,
+)
+from yue_jax.data.preparing.groups import group_songs
+from yue_jax.data.preparing.parts import Part, expect_languages
+from yue_jax.data.preparing.recipe import Recipe
+from yue_jax.data.preparing.rejected import write_rejected
+from yue_jax.data.preparing.work import WorkFolder
 from yue_jax.data.records import TRACKS
-from yue_jax.data.rejected import write_rejected
-from yue_jax.data.sources import KINDS, make_source
-from yue_jax.data.work import WorkFolder
+from yue_jax.data.sources.kinds import KINDS
+from yue_jax.data.sources.make import make_source
 from yue_jax.encoding import Phrases
 
 

@@ -1,4 +1,4 @@
-"""Writing Megatron's indexed data sets, as `data.megatron_files` reads them.
+"""Writing Megatron's indexed data sets, as `data.megatron.files` reads them.
 
 Documents are written as they come. Their lengths wait in files beside the
 data, so that the memory needed does not grow with their number.
@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from yue_jax.data.megatron_files import DTYPES, HEADER, MAGIC, VERSION
+from yue_jax.data.megatron.files import DTYPES, HEADER, MAGIC, VERSION
 from yue_jax.vocab import WRAPPER_IDS, Vocab
 
 _CODES = {np.dtype(DTYPES[code]): code for code in (4, 8)}

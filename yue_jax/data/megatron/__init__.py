@@ -1,0 +1,1 @@
+"""Megatron's indexed data sets, read, written and described."""

@@ -1,0 +1,1 @@
+"""Which pieces of documents fill which sample; start with `plan`."""

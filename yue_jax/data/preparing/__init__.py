@@ -1,0 +1,1 @@
+"""From manifests of songs to a prepared data set; start with `prepare`."""

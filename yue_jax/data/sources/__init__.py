@@ -1,0 +1,1 @@
+"""The documents of a prepared data set, by number; start with `source`."""
