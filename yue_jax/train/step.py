@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 from yue_jax.config import LossConfig, ModelConfig, RunConfig
-from yue_jax.losses import N_STREAMS, cross_entropy, sums_by_stream
+from yue_jax.losses import cross_entropy, sums_by_stream
 from yue_jax.optimizer import learning_rate, make_optimizer
 from yue_jax.sharding import SPECS
 from yue_jax.train.state import TrainState, abstract_state, decoder_graph
