@@ -221,6 +221,14 @@ def test_the_mesh_does_not_matter(decoder, sampling):
     np.testing.assert_array_equal(a.tokens, b.tokens)
 
 
+def test_a_mesh_that_cuts_rows_is_refused():
+  with (
+    jax.set_mesh(tiny.mesh(tiny.MESHES["context2"])),
+    pytest.raises(ValueError, match=r"mesh.context=2"),
+  ):
+    run(new_decoder(), [song(5)], GREEDY)
+
+
 def test_one_program_for_queues_of_one_shape(decoder, monkeypatch):
   traces = []
   extend = Decoder.extend

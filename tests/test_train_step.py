@@ -133,6 +133,37 @@ def test_rematerialisation_changes_nothing(remat, single):
   )
 
 
+@pytest.mark.parametrize("offload", [("block_input",), ("qkv", "mlp")])
+def test_offloading_changes_nothing(offload, single):
+  model = dataclasses.replace(tiny.MODEL, remat="full", offload=offload)
+  _, _, [result] = train(tiny.MESHES["one"], [tiny.host_batch(seed=0)], model)
+  np.testing.assert_allclose(result["loss"], single[2][0]["loss"], rtol=1e-6)
+  np.testing.assert_allclose(
+    result["grad_norm"], single[2][0]["grad_norm"], rtol=1e-5
+  )
+
+
+def test_z_loss_is_trained_and_not_reported(single):
+  loss = dataclasses.replace(LOSS, z_loss=0.1)
+  _, _, [result] = train(
+    tiny.MESHES["one"], [tiny.host_batch(seed=0)], loss=loss
+  )
+  expected = single[2][0]
+  np.testing.assert_allclose(result["loss"], expected["loss"], rtol=1e-6)
+  assert result["grad_norm"] > 1.01 * expected["grad_norm"]
+
+
+def test_chunks_of_the_loss_change_nothing(single):
+  loss = dataclasses.replace(LOSS, chunk=3)
+  _, _, [result] = train(
+    tiny.MESHES["fsdp2_context2_tensor2"], [tiny.host_batch(seed=0)], loss=loss
+  )
+  np.testing.assert_allclose(result["loss"], single[2][0]["loss"], rtol=2e-6)
+  np.testing.assert_allclose(
+    result["grad_norm"], single[2][0]["grad_norm"], rtol=2e-5
+  )
+
+
 def test_state_is_donated():
   mesh = tiny.mesh(tiny.MESHES["one"])
   tx = make_optimizer(OPTIMIZER, rate)

@@ -40,6 +40,10 @@ _LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 # sets are compared by fingerprint, wherever they lie.
 _MAY_CHANGE = (
   "mesh.*",
+  "model.remat",
+  "model.offload",
+  "model.attention",
+  "loss.chunk",
   "train.*",
   "data.evaluation.*",
   "phases[*].microbatches",

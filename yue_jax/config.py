@@ -145,13 +145,17 @@ class LossConfig:
   A stream that is not named has weight 0: it is measured, not trained.
   `z_loss` times the squared log-normaliser of the logits is added to the nats
   of every token (PaLM, section 5), in training and not in what is reported.
+  `chunk` is how many tokens of a device have their logits in memory at once
+  (see `losses`): it changes memory and speed, and nothing else.
   """
 
   weights: dict[str, float]
   z_loss: float = 0.0
+  chunk: int = 512
 
   def __post_init__(self):
     checks.not_negative(self, "z_loss")
+    checks.positive(self, "chunk")
     known = {s.name.lower() for s in Stream} - {"pad"}
     for name, weight in self.weights.items():
       if name not in known:

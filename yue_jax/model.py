@@ -68,7 +68,8 @@ def rotate(
   angle = positions[:, :, None, None].astype(jnp.float32)
   angle = angle * frequency[None, None, None, :]
   sin, cos = jnp.sin(angle), jnp.cos(angle)
-  lo, hi = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+  # Split first: a float32 copy of all heads is one too many to have around.
+  lo, hi = (half.astype(jnp.float32) for half in jnp.split(x, 2, axis=-1))
   rotated = [lo * cos - hi * sin, hi * cos + lo * sin]
   return jnp.concatenate(rotated, axis=-1).astype(x.dtype)
 

@@ -67,9 +67,15 @@ def decode(
 
   Raises:
     ValueError: when a row could outgrow the model's `max_positions`, has ids
-      or rules that do not exist, or does not begin with a token.
+      or rules that do not exist, or does not begin with a token; or when the
+      mesh cuts rows, of which one token is fed at a time.
   """
   cfg = decoder.cfg
+  if (context := jax.sharding.get_mesh().shape["context"]) > 1:
+    raise ValueError(
+      f"mesh.context={context}, but a token that is generated cannot be cut;"
+      " use replica, fsdp and tensor"
+    )
   sizes = {"vocab_size": cfg.vocab_size, "max_positions": cfg.max_positions}
   queues.check(rows, rules, **sizes)
   idle = [queues.forced([])] * (-len(rows) % _row_shards())

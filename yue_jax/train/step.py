@@ -145,7 +145,12 @@ def _make_forward(cfg: ModelConfig, loss: LossConfig):
     streams = batch["streams"]
     weights = jnp.asarray(table).at[streams].get(out_sharding=SPECS.row_bt)
     nats = cross_entropy(
-      hidden, decoder.unembed[...], batch["targets"], weights, loss.z_loss
+      hidden,
+      decoder.unembed[...],
+      batch["targets"],
+      weights,
+      loss.z_loss,
+      loss.chunk,
     )
     return nats.objective, sums_by_stream(nats.by_token, streams)
 
