@@ -171,11 +171,40 @@ def test_the_vocabulary_of_the_data_must_be_the_models(dataset, tmp_path):
     train(tree, tmp_path)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(dataset, tmp_path):
-  tree = run_dict(dataset)
+def diverging(dataset, **train) -> dict:
+  """A run whose first update is far too long: no later gradient is finite."""
+  tree = run_dict(dataset, train={"checkpoint_every": 1, **train})
   tree["phases"][0]["rate"]["peak"] = 1e30
-  with pytest.raises(FloatingPointError, match="last good checkpoint"):
+  return tree
+
+
+@pytest.mark.parametrize("most", [0, 2])
+def test_a_run_of_skipped_updates_stops(dataset, tmp_path, most):
+  tree = diverging(dataset, log_every=1, max_skipped_steps=most)
+  with pytest.raises(FloatingPointError) as error:
     train(tree, tmp_path)
+  first = 4 * (1 + most)
+  place = f"samples {first} to {first + 3} of phase 'only' (songs {first} to"
+  assert str(error.value).startswith(f"step {2 + most}: loss")
+  assert "gradient norm nan" in str(error.value)
+  assert place in str(error.value)
+  assert f"checkpoint is that of step {1 + most}" in str(error.value)
+  assert (tmp_path / f"checkpoints/{1 + most}/params").is_dir()
+  records = read_metrics(tmp_path / "metrics.jsonl")
+  assert [r["skipped"] for r in records] == [0] + [1] * most
+  assert [r["grad_norm"] is None for r in records] == [False] + [True] * most
+
+
+def test_skipped_updates_are_counted_and_survived(dataset, tmp_path, caplog):
+  tree = diverging(dataset, last_step=9, log_every=3, max_skipped_steps=8)
+  records = [r for r in train(tree, tmp_path) if r["kind"] == "train"]
+  assert [(r["step"], r["skipped"]) for r in records] == [
+    (3, 2),
+    (6, 3),
+    (9, 3),
+  ]
+  said = [m for m in caplog.messages if "this update is skipped" in m]
+  assert len(said) == 8
 
 
 def test_how_often_things_happen(dataset, tmp_path):

@@ -161,6 +161,8 @@ class TrainConfig:
     eval_samples: most samples of a held-out set; 0 for all of them.
     checkpoint_every: steps between two checkpoints.
     keep_checkpoints: how many of the newest are kept.
+    max_skipped_steps: the run stops when more updates than this in a row were
+      not finite and hence skipped.
   """
 
   last_step: int = 0
@@ -169,10 +171,13 @@ class TrainConfig:
   eval_samples: int = 0
   checkpoint_every: int = 1000
   keep_checkpoints: int = 2
+  max_skipped_steps: int = 10
 
   def __post_init__(self):
     checks.positive(self, "log_every checkpoint_every keep_checkpoints")
-    checks.not_negative(self, "last_step eval_every eval_samples")
+    checks.not_negative(
+      self, "last_step eval_every eval_samples max_skipped_steps"
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

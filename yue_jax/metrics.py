@@ -8,6 +8,7 @@ batch and the full square of the context, as most published figures do.
 
 from collections.abc import Mapping
 import json
+import math
 from typing import Any
 
 from etils import epath
@@ -68,9 +69,13 @@ class MetricWriter:
     )
 
   def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
-    """Writes one record: `kind` is "train" or "eval/<held-out set>"."""
+    """Writes one record: `kind` is "train" or "eval/<held-out set>".
+
+    What is not finite, as the loss of a skipped step, is written as null.
+    """
     if self._file is None:
       return
+    values = {k: _finite(v) for k, v in values.items()}
     record = {"step": step, "kind": kind, **values}
     self._file.write(json.dumps(record) + "\n")
     self._file.flush()
@@ -82,6 +87,11 @@ class MetricWriter:
     if self._file is not None:
       self._file.close()
       self._events.close()
+
+
+def _finite(value: Any) -> Any:
+  """JSON has no word for what is not a number."""
+  return value if value is None or math.isfinite(value) else None
 
 
 def read_metrics(path: epath.PathLike) -> list[dict[str, Any]]:

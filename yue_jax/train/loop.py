@@ -32,6 +32,8 @@ from yue_jax.optimizer import learning_rate, make_optimizer
 from yue_jax.phases import PhaseConfig, first_steps
 from yue_jax.progress import Progress
 from yue_jax.sharding import SPECS, check_divisible, make_mesh
+from yue_jax.train.rows import describe_samples
+from yue_jax.train.skipping import Skips
 from yue_jax.train.state import (
   TrainState,
   abstract_state,
@@ -94,6 +96,7 @@ class Run:
     # collectives of the next step can keep another from ending this one.
     self._in_turn = self._mesh.devices.flat[0].platform == "cpu"
     self._meter = _Meter(cfg, self._mesh.size)
+    self._skips = Skips(cfg.train.max_skipped_steps)
 
   def train(self) -> TrainState:
     """Trains to the last step and returns the final state."""
@@ -146,7 +149,7 @@ class Run:
   ) -> TrainState:
     """Takes the steps from `first` up to but not `stop` of one phase."""
     every = self._cfg.train
-    start = first_steps(self._cfg.phases)[self._course.phases.index(phase)]
+    start = self._start_of(phase)
     batches = pipeline.train_batches(
       phase.mixture,
       **self._layout(phase.config),
@@ -160,7 +163,7 @@ class Run:
         jax.block_until_ready(state)
       if pending is not None:
         self._log(*pending)
-      pending = (step, result, phase.config)
+      pending = (step, result, phase)
       last = step == self._cfg.last_step
       evaluate = last or _due(step, every.eval_every)
       save = last or _due(step, every.checkpoint_every)
@@ -174,12 +177,15 @@ class Run:
       progress.advance(note=self._meter.note)
     return state
 
-  def _log(self, step: int, result, phase: PhaseConfig) -> None:
+  def _start_of(self, phase: OpenedPhase) -> int:
+    return first_steps(self._cfg.phases)[self._course.phases.index(phase)]
+
+  def _log(self, step: int, result, phase: OpenedPhase) -> None:
     """Blocks until the step is done; writes a record where one is due.
 
     Raises:
       ValueError: the loss weighs nothing of what the data hold.
-      FloatingPointError: the step was not finite; nothing was saved since.
+      FloatingPointError: too many updates in a row were not finite.
     """
     result = jax.device_get(result)
     if not result["weight"]:
@@ -187,14 +193,10 @@ class Run:
         f"step {step}: no token of the batch has a weight; its streams are"
         f" {_names(result['tokens'])}, loss.weights {self._cfg.loss.weights}"
       )
-    if not np.isfinite(result["loss"]) or not np.isfinite(result["grad_norm"]):
-      raise FloatingPointError(
-        f"step {step}: loss {result['loss']}, gradient norm"
-        f" {result['grad_norm']}; the last good checkpoint is that of step"
-        f" {self._checkpointer.latest_step}. A lower rate.peak or"
-        " another data.seed may help."
-      )
-    self._meter.count(result, phase)
+    self._skips.count(result["skipped"])
+    if result["skipped"]:
+      self._not_finite(step, result, phase)
+    self._meter.count(result, phase.config)
     if step != self._cfg.last_step and not _due(
       step, self._cfg.train.log_every
     ):
@@ -204,9 +206,29 @@ class Run:
       **metrics.losses_by_stream(result["nats"], result["tokens"]),
       "grad_norm": float(result["grad_norm"]),
       "learning_rate": float(self._rate(step - 1)),
+      "skipped": self._skips.read(),
       **self._meter.read(),
     }
     self._writer.write(step, "train", values)
+
+  def _not_finite(self, step: int, result, phase: OpenedPhase) -> None:
+    """Says which samples gave a skipped update; the last straw is an error."""
+    found = (
+      f"step {step}: loss {result['loss']}, gradient norm"
+      f" {result['grad_norm']}, from"
+      f" {describe_samples(phase, step - 1 - self._start_of(phase))}"
+    )
+    if not self._skips.too_many:
+      _log.warning("%s; this update is skipped", found)
+      return
+    self._checkpointer.close()  # a save under way is finished first
+    raise FloatingPointError(
+      f"{found}. More than train.max_skipped_steps ="
+      f" {self._cfg.train.max_skipped_steps} updates in a row were not finite."
+      f" The last good checkpoint is that of step"
+      f" {self._checkpointer.latest_step}. A lower rate.peak or another"
+      " data.seed may help."
+    )
 
   def _evaluate(self, params, step: int, phase: PhaseConfig) -> None:
     """One record for every held-out set, by name."""
