@@ -63,6 +63,7 @@ def test_round_trip_through_json():
     ("vocab", {"text_size": 9, "codec_blocks": []}, "no 'xcodec'"),
     ("loss.weights", {"vocal": 0.0}, "trains no stream"),
     ("optimizer", 3, "config.optimizer must be a table"),
+    ("train.keep_every", 1500, "is no multiple of checkpoint_every=1000"),
     ("train.last_step", "10", "must be int, got str '10'"),
     ("train.last_step", 11, "beyond the 10 steps of all phases"),
   ],

@@ -33,6 +33,7 @@ from yue_jax.phases import PhaseConfig, first_steps
 from yue_jax.progress import Progress
 from yue_jax.sharding import SPECS, check_divisible, make_mesh
 from yue_jax.train.rows import describe_samples
+from yue_jax.train.saving import SaveTimes
 from yue_jax.train.skipping import Skips
 from yue_jax.train.state import (
   TrainState,
@@ -96,6 +97,7 @@ class Run:
     # collectives of the next step can keep another from ending this one.
     self._in_turn = self._mesh.devices.flat[0].platform == "cpu"
     self._meter = _Meter(cfg, self._mesh.size)
+    self._save_times = SaveTimes(cfg.train)
     self._skips = Skips(cfg.train.max_skipped_steps)
 
   def train(self) -> TrainState:
@@ -166,7 +168,7 @@ class Run:
       pending = (step, result, phase)
       last = step == self._cfg.last_step
       evaluate = last or _due(step, every.eval_every)
-      save = last or _due(step, every.checkpoint_every)
+      save = last or self._save_times.due(step)
       if evaluate or save or step == stop:
         self._log(*pending)
         pending = None
@@ -174,6 +176,7 @@ class Run:
         self._evaluate(state.params, step, phase.config)
       if save:
         self._checkpointer.save(state, step)
+        self._save_times.saved(step)
       progress.advance(note=self._meter.note)
     return state
 
