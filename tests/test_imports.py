@@ -47,13 +47,14 @@ FORBIDDEN = {
   "exchange": {"data", "world", "sampling"} | SONGS - {"tokenizer"},
   "sampling": {"data", "world", "main"},
   "train": {"world", "sampling", "main"} | SONGS,
+  "processes": {"*"},
   "main": {"world", "sampling"} | SONGS,
   "__init__": {"*"},
 }  # fmt: skip
 # third-party packages that may be imported only below these modules
 ONLY_IN = {
   "jax": MODEL
-  | {"train", "checkpoint", "checkpoint_arrays", "main", "metrics"}
+  | {"train", "checkpoint", "checkpoint_arrays", "main", "metrics", "processes"}
   | {"exchange", "sampling"}
   | {"data/pipeline"},
   "ml_collections": {"main"},

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pathlib
 import random
 import signal
@@ -85,18 +86,25 @@ def test_a_run_writes_every_step_and_evaluation(undisturbed):
 
 
 def test_killed_runs_continue_bit_for_bit(dataset, undisturbed, tmp_path):
-  """SIGKILL at moments drawn by the clock; the same command each time."""
+  """At moments drawn by the clock; the same command each time."""
   run_dir = tmp_path / "run"
   moments = random.Random(0)
-  for at_least in (3, 23):
+  for kill, at_least, code in (
+    (signal.SIGKILL, 3, -signal.SIGKILL),
+    (signal.SIGTERM, 23, os.EX_TEMPFAIL),
+  ):
     process = subprocess.Popen(
-      command(dataset, tmp_path), stderr=subprocess.DEVNULL
+      command(dataset, tmp_path), stderr=subprocess.PIPE, text=True
     )
     wait_for_step(run_dir, at_least, process)
     time.sleep(moments.uniform(0.0, 0.1))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-  assert len(losses(run_dir)) < len(undisturbed)
+    process.send_signal(kill)
+    _, said = process.communicate()
+    assert process.returncode == code
+  reached = losses(run_dir)[-1]["step"]
+  assert reached < STEPS
+  assert f"asked to stop: saved at step {reached}, to be contin" in said
+  assert (run_dir / f"checkpoints/{reached}").is_dir()
   subprocess.run(command(dataset, tmp_path), check=True)
   assert losses(run_dir) == undisturbed
 

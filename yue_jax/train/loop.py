@@ -43,6 +43,7 @@ from yue_jax.train.state import (
   resize_vocabulary,
 )
 from yue_jax.train.step import make_eval_step, make_train_step
+from yue_jax.train.stopping import StopRequests
 from yue_jax.vocab import Stream
 
 _log = logging.getLogger(__name__)
@@ -53,7 +54,12 @@ class Run:
 
   Opening finds what is wrong with config, data or checkpoints (ValueError,
   OSError); `train` then takes all the steps that are left.
+
+  Attributes:
+    stopped: whether it was asked to stop before its last step.
   """
+
+  stopped = False
 
   def __init__(
     self,
@@ -101,26 +107,31 @@ class Run:
     self._skips = Skips(cfg.train.max_skipped_steps)
 
   def train(self) -> TrainState:
-    """Trains to the last step and returns the final state."""
+    """Trains to the last step, or until asked to stop; returns the state."""
     last = self._cfg.last_step
     _log.info("at step %d of %d", self._first_step, last)
-    with jax.set_mesh(self._mesh):
+    shown = jax.process_index() == 0
+    with (
+      jax.set_mesh(self._mesh),
+      StopRequests(self._first_step) as self._stop_requests,
+      Progress(
+        last, "steps", "training", start=self._first_step, shown=shown
+      ) as progress,
+    ):
       state, self._state = self._state, None  # the first step donates it
-      with Progress(
-        last,
-        "steps",
-        "training",
-        start=self._first_step,
-        shown=jax.process_index() == 0,
-      ) as progress:
-        for phase, first, stop in self._stretches():
-          _log.info("phase %s: steps %d to %d", phase.config.name, first, stop)
-          self._evaluations = self._course.evaluations(
-            phase.config, self._cfg.train.eval_samples
-          )
-          state = self._take(state, phase, first, stop, progress)
+      for phase, first, stop in self._stretches():
+        _log.info("phase %s: steps %d to %d", phase.config.name, first, stop)
+        self._evaluations = self._course.evaluations(
+          phase.config, self._cfg.train.eval_samples
+        )
+        state = self._take(state, phase, first, stop, progress)
+        if self.stopped:
+          break
     self._checkpointer.close()
     self._writer.close()
+    if self.stopped:
+      saved = self._checkpointer.latest_step
+      _log.warning("asked to stop: saved at step %d, to be continued", saved)
     return state
 
   def _stretches(self) -> Iterator[tuple[OpenedPhase, int, int]]:
@@ -167,8 +178,9 @@ class Run:
         self._log(*pending)
       pending = (step, result, phase)
       last = step == self._cfg.last_step
+      self.stopped = self._stop_requests.reached(step) and not last
       evaluate = last or _due(step, every.eval_every)
-      save = last or self._save_times.due(step)
+      save = last or self.stopped or self._save_times.due(step)
       if evaluate or save or step == stop:
         self._log(*pending)
         pending = None
@@ -178,6 +190,8 @@ class Run:
         self._checkpointer.save(state, step)
         self._save_times.saved(step)
       progress.advance(note=self._meter.note)
+      if self.stopped:
+        break
     return state
 
   def _start_of(self, phase: OpenedPhase) -> int:
