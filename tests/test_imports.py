@@ -32,6 +32,8 @@ FORBIDDEN = {
   "accounting": ABOVE_SONGS - {"config"} | SONGS,
   "presets": ABOVE_SONGS - {"config"} | SONGS,
   "metrics": ABOVE_SONGS | SONGS,
+  "json_lines": {"*"},
+  "locations": ABOVE_SONGS - {"config"} | SONGS,
   **{name: ABOVE_SONGS for name in SONGS},
   "checks": {"*"},
   "phases": ABOVE_SONGS | SONGS,

@@ -167,6 +167,9 @@ class TrainConfig:
       0 for none.
     max_skipped_steps: the run stops when more updates than this in a row were
       not finite and hence skipped.
+    watchdog_minutes: the run ends, saying where it stands, when no step has
+      ended for so long; 0 for never. Compiling does not count.
+    profile_steps: first and last step to be traced; empty for none.
   """
 
   last_step: int = 0
@@ -178,14 +181,22 @@ class TrainConfig:
   keep_checkpoints: int = 2
   keep_every: int = 0
   max_skipped_steps: int = 10
+  watchdog_minutes: float = 30.0
+  profile_steps: tuple[int, ...] = ()
 
   def __post_init__(self):
     checks.positive(self, "log_every checkpoint_every keep_checkpoints")
     checks.not_negative(
       self,
       "last_step eval_every eval_samples checkpoint_minutes keep_every"
-      " max_skipped_steps",
+      " max_skipped_steps watchdog_minutes",
     )
+    steps = self.profile_steps
+    if steps and (len(steps) != 2 or not 0 < steps[0] <= steps[1]):
+      raise ValueError(
+        f"profile_steps={steps}, expected the first and the last step of a"
+        " trace, as (10, 12)"
+      )
     if self.keep_every % self.checkpoint_every:
       raise ValueError(
         f"keep_every={self.keep_every} is no multiple of"

@@ -8,7 +8,9 @@ Open MPI are found, others told by --coordinator, --num_processes and
 --process_id. SIGTERM at any of them saves and stops all.
 
 Exit codes: 0 the run is done; 75 it was asked to stop and has saved, so that
-the same command goes on; 1 an error, which is the last thing said.
+the same command goes on; 70 no step ended for train.watchdog_minutes; 1 an
+error, which is the last thing said. SIGUSR1 traces the next steps of a process
+to run_dir/profile.
 """
 
 import logging
@@ -32,6 +34,11 @@ _CONFIG = config_flags.DEFINE_config_file(
 _RUN_DIR = flags.DEFINE_string(
   "run_dir", None, "Where checkpoints and metrics go; continued if it has any."
 )
+_LOCAL_DIR = flags.DEFINE_string(
+  "local_dir",
+  None,
+  "For what needs a disk (plans, TensorBoard, traces), if run_dir is a bucket.",
+)
 _COORDINATOR = flags.DEFINE_string(
   "coordinator", None, "host:port of process 0, where no cluster is found."
 )
@@ -50,11 +57,17 @@ _WAIT = flags.DEFINE_integer(
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments {argv[1:]}; see --help")
+  if not jax.config.jax_compilation_cache_dir:  # JAX_COMPILATION_CACHE_DIR
+    jax.config.update("jax_compilation_cache_dir", f"{_RUN_DIR.value}/compiled")
   try:
     _join()
     _log.info("%d devices: %s", jax.device_count(), jax.devices()[0])
-    opened = loop.Run(config.from_config_dict(_CONFIG.value), _RUN_DIR.value)
-  except (ValueError, TypeError, OSError) as error:
+    opened = loop.Run(
+      config.from_config_dict(_CONFIG.value),
+      _RUN_DIR.value,
+      local_dir=_LOCAL_DIR.value,
+    )
+  except (ValueError, TypeError, OSError, ImportError) as error:
     _fail(f"main: {error}")
   try:
     opened.train()
@@ -77,6 +90,8 @@ def _join() -> None:
       heartbeat_seconds=_HEARTBEAT.value,
       wait_seconds=_WAIT.value,
     )
+  if jax.process_index() != 0:  # one process speaks; all may warn
+    logging.getLogger("yue_jax").setLevel(logging.WARNING)
 
 
 def _fail(message: str) -> NoReturn:
