@@ -41,7 +41,7 @@ setuptools.setup(
     "tqdm>=4.70,<5",
   ],
   extras_require={
-    "tpu": ["jax[tpu]"],
+    "tpu": ["jax[tpu]", "gcsfs>=2026.4"],
     "hf": PARITY,
     "plots": PLOTS,
     # Wants protobuf<7 and pyarrow<26: an environment of its own.

@@ -19,7 +19,10 @@ SONGS = {
   "streams",
 }  # fmt: skip
 MODEL = {"model", "attention", "losses", "optimizer", "sharding"}
-TRAINER = {"train", "checkpoint", "main"}
+TRAINER = {
+  "train", "checkpoint", "checkpoint_arrays", "checkpoint_files",
+  "continuation", "main",
+}  # fmt: skip
 ABOVE_SONGS = {"data", "world", "sampling", "config"} | MODEL | TRAINER
 # module or package -> packages of ours it must not import
 FORBIDDEN = {
@@ -29,6 +32,8 @@ FORBIDDEN = {
   "accounting": ABOVE_SONGS - {"config"} | SONGS,
   "presets": ABOVE_SONGS - {"config"} | SONGS,
   "metrics": ABOVE_SONGS | SONGS,
+  "json_lines": {"*"},
+  "locations": ABOVE_SONGS - {"config"} | SONGS,
   **{name: ABOVE_SONGS for name in SONGS},
   "checks": {"*"},
   "phases": ABOVE_SONGS | SONGS,
@@ -38,9 +43,13 @@ FORBIDDEN = {
   "data": {"world", "sampling", "config"} | MODEL | TRAINER,
   **{name: {"data", "world", "sampling"} | SONGS | TRAINER for name in MODEL},
   "checkpoint": {"data", "world", "sampling"} | SONGS,
+  "checkpoint_arrays": {"*"},
+  "checkpoint_files": {"*"},
+  "continuation": {"data", "world", "sampling", "train"} | SONGS | MODEL,
   "exchange": {"data", "world", "sampling"} | SONGS - {"tokenizer"},
   "sampling": {"data", "world", "main"},
   "train": {"world", "sampling", "main"} | SONGS,
+  "processes": {"*"},
   "main": {"world", "sampling"} | SONGS,
   "__init__": {"*"},
 }  # fmt: skip
@@ -67,7 +76,8 @@ DATA = {
 # third-party packages that may be imported only below these modules
 ONLY_IN = {
   "jax": MODEL
-  | {"train", "checkpoint", "main", "metrics", "exchange", "sampling"}
+  | {"train", "checkpoint", "checkpoint_arrays", "main", "metrics", "processes"}
+  | {"exchange", "sampling"}
   | {"data/pipeline"},
   "ml_collections": {"main"},
   "grain": {"data"},

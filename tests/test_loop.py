@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pathlib
 import random
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 
 import jax
+import numpy as np
 import pytest
 
 from tests import songs_on_disk as disk
@@ -18,6 +20,7 @@ from yue_jax import config
 from yue_jax.data.preparing.prepare import prepare
 from yue_jax.metrics import read_metrics
 from yue_jax.train import loop
+from yue_jax.train.watchdog import EXIT_CODE
 
 STEPS = 60
 
@@ -85,29 +88,41 @@ def test_a_run_writes_every_step_and_evaluation(undisturbed):
 
 
 def test_killed_runs_continue_bit_for_bit(dataset, undisturbed, tmp_path):
-  """SIGKILL at moments drawn by the clock; the same command each time."""
+  """At moments drawn by the clock; the same command each time."""
   run_dir = tmp_path / "run"
   moments = random.Random(0)
-  for at_least in (3, 23):
+  env = {
+    k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"
+  }
+  for kill, at_least, code in (
+    (signal.SIGKILL, 3, -signal.SIGKILL),
+    (signal.SIGTERM, 23, os.EX_TEMPFAIL),
+  ):
     process = subprocess.Popen(
-      command(dataset, tmp_path), stderr=subprocess.DEVNULL
+      command(dataset, tmp_path), stderr=subprocess.PIPE, text=True, env=env
     )
     wait_for_step(run_dir, at_least, process)
     time.sleep(moments.uniform(0.0, 0.1))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-  assert len(losses(run_dir)) < len(undisturbed)
-  subprocess.run(command(dataset, tmp_path), check=True)
+    process.send_signal(kill)
+    _, said = process.communicate()
+    assert process.returncode == code
+  reached = losses(run_dir)[-1]["step"]
+  assert reached < STEPS
+  assert f"asked to stop: saved at step {reached}, to be contin" in said
+  assert (run_dir / f"checkpoints/{reached}").is_dir()
+  subprocess.run(command(dataset, tmp_path), check=True, env=env)
   assert losses(run_dir) == undisturbed
+  compiled = list((run_dir / "compiled").glob("jit_train_step-*-cache"))
+  assert len(compiled) == 1  # by the first; the others found it there
 
 
-def command(dataset, root: pathlib.Path) -> list[str]:
-  """The command line of a run in root/run."""
+def command(dataset, root: pathlib.Path, **changes) -> list[str]:
+  """The command line of a run in root/run; `changes` are of its config."""
   experiment = root / "experiment.py"
   experiment.write_text(
     "import json, ml_collections\n"
     "def get_config():\n"
-    f"  tree = json.loads({json.dumps(run_dict(dataset))!r})\n"
+    f"  tree = json.loads({json.dumps(run_dict(dataset, **changes))!r})\n"
     "  return ml_collections.ConfigDict(tree)\n"
   )
   return [
@@ -171,11 +186,120 @@ def test_the_vocabulary_of_the_data_must_be_the_models(dataset, tmp_path):
     train(tree, tmp_path)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(dataset, tmp_path):
-  tree = run_dict(dataset)
+def diverging(dataset, **train) -> dict:
+  """A run whose first update is far too long: no later gradient is finite."""
+  tree = run_dict(dataset, train={"checkpoint_every": 1, **train})
   tree["phases"][0]["rate"]["peak"] = 1e30
-  with pytest.raises(FloatingPointError, match="last good checkpoint"):
+  return tree
+
+
+@pytest.mark.parametrize("most", [0, 2])
+def test_a_run_of_skipped_updates_stops(dataset, tmp_path, most):
+  tree = diverging(dataset, log_every=1, max_skipped_steps=most)
+  with pytest.raises(FloatingPointError) as error:
     train(tree, tmp_path)
+  first = 4 * (1 + most)
+  place = f"samples {first} to {first + 3} of phase 'only' (songs {first} to"
+  assert str(error.value).startswith(f"step {2 + most}: loss")
+  assert "gradient norm nan" in str(error.value)
+  assert place in str(error.value)
+  assert error.value.__notes__ == [
+    f"The last good checkpoint is that of step {1 + most}."
+  ]
+  assert (tmp_path / f"checkpoints/{1 + most}/params").is_dir()
+  records = read_metrics(tmp_path / "metrics.jsonl")
+  assert [r["skipped"] for r in records] == [0] + [1] * most
+  assert [r["grad_norm"] is None for r in records] == [False] + [True] * most
+
+
+def test_skipped_updates_are_counted_and_survived(dataset, tmp_path, caplog):
+  tree = diverging(dataset, last_step=9, log_every=3, max_skipped_steps=8)
+  records = [r for r in train(tree, tmp_path) if r["kind"] == "train"]
+  assert [(r["step"], r["skipped"]) for r in records] == [
+    (3, 2),
+    (6, 3),
+    (9, 3),
+  ]
+  said = [m for m in caplog.messages if "this update is skipped" in m]
+  assert len(said) == 8
+
+
+def test_steps_are_compiled_once_a_phase(dataset, tmp_path, caplog):
+  tree = run_dict(dataset)
+  only = {**tree["phases"][0], "tokens": 6 * 512, "rate": {"peak": 1e-3}}
+  tree["phases"] = [
+    {**only, "name": "a"},
+    {**only, "name": "b", "context": 64},
+  ]
+  tree["train"] = {"eval_every": 2, "log_every": 1, "checkpoint_every": 3}
+  with jax.log_compiles():
+    records = train(tree, tmp_path)
+  assert records[-1]["step"] == 6 + 12
+  compiled = [m for m in caplog.messages if "Finished XLA compilation" in m]
+  for name in ("train_step", "eval_step"):
+    assert sum(f"jit({name})" in m for m in compiled) == 2
+  lines = read_metrics(tmp_path / "goodput.jsonl")
+  spent = [line["step"] for line in lines if "compile" in line["seconds"]]
+  assert spent == [1, 3, 7, 9]  # evaluations come after the lines of 2 and 8
+
+
+def test_a_transfer_that_does_not_say_so_is_an_error(
+  dataset, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(
+    loop,
+    "_placed",
+    lambda batches: ({**b, "inputs": np.asarray(b["inputs"])} for b in batches),
+  )
+  with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+    train(run_dict(dataset), tmp_path)
+
+
+def traced(run_dir: pathlib.Path) -> int:
+  return len(list(run_dir.glob("profile/**/*.xplane.pb")))
+
+
+def test_planned_steps_are_traced(dataset, tmp_path):
+  steps = {"last_step": 4, "profile_steps": (2, 3)}
+  train(run_dict(dataset, train=steps), tmp_path)
+  assert traced(tmp_path) == 1
+
+
+def test_a_signal_traces_the_next_steps(dataset, tmp_path, monkeypatch):
+  report = loop.Run._report
+
+  def signalling(self, step, *rest):
+    if step == 2:
+      signal.raise_signal(signal.SIGUSR1)
+    report(self, step, *rest)
+
+  monkeypatch.setattr(loop.Run, "_report", signalling)
+  train(run_dict(dataset, train={"last_step": 5}), tmp_path)
+  assert traced(tmp_path) == 1  # cut short by the end of the run
+
+
+def test_a_run_that_stands_still_ends_itself(dataset, tmp_path):
+  """The second step waits for ever for its batch."""
+  script = (
+    "import threading\n"
+    "from yue_jax.train import loop\n"
+    "placed = loop._placed\n"
+    "def stuck(batches):\n"
+    "  yield next(placed(batches))\n"
+    "  yield next(placed(batches))\n"
+    "  threading.Event().wait()\n"
+    "loop._placed = stuck\n"
+    "from yue_jax import main\n"
+    "main.run()\n"
+  )
+  flags = command(dataset, tmp_path, train={"watchdog_minutes": 0.05})[3:]
+  done = subprocess.run(
+    [sys.executable, "-c", script, *flags], capture_output=True, text=True
+  )
+  assert done.returncode == EXIT_CODE
+  stacks = (tmp_path / "run/stacks-0.txt").read_text()
+  for said in (stacks, done.stderr):
+    assert "in stuck" in said
 
 
 def test_how_often_things_happen(dataset, tmp_path):

@@ -15,7 +15,7 @@ def test_losses_by_stream():
 
 
 def write(run_dir, steps, *, resumed_at):
-  writer = metrics.MetricWriter(run_dir, resumed_at=resumed_at)
+  writer = metrics.MetricWriter(run_dir, run_dir, resumed_at=resumed_at)
   for step in steps:
     writer.write(step, "train", {"loss": 1.0 / step, "mfu": None})
   writer.close()
@@ -42,7 +42,7 @@ def test_a_line_cut_off_by_a_kill_is_no_record(tmp_path):
 
 def test_floats_are_written_exactly(tmp_path):
   value = float(np.float32(0.1))
-  writer = metrics.MetricWriter(tmp_path, resumed_at=0)
+  writer = metrics.MetricWriter(tmp_path, tmp_path, resumed_at=0)
   writer.write(1, "train", {"loss": value})
   writer.close()
   [record] = metrics.read_metrics(tmp_path / "metrics.jsonl")

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 import numpy as np
@@ -173,6 +174,41 @@ def test_state_is_donated():
     compiled = step.lower(state, tiny.on(mesh, tiny.host_batch())).compile()
   size = sum(x.nbytes for x in jax.tree.leaves(state))
   assert compiled.memory_analysis().alias_size_in_bytes == size
+
+
+def test_an_update_that_is_not_finite_is_not_made():
+  """A batch that reads a broken row of the table changes only the step."""
+  good, bad = tiny.host_batch(seed=1), tiny.host_batch(seed=2)
+  good["inputs"] = np.where(good["inputs"] == 7, 8, good["inputs"])
+  bad["inputs"][0, 0, 0] = 7
+  mesh = tiny.mesh(tiny.MESHES["fsdp2_tensor2"])
+  tx = make_optimizer(OPTIMIZER, lambda step: 1e-2 / (step + 1))
+  with jax.set_mesh(mesh):
+
+    @jax.jit
+    def broken():
+      params = init_params(tiny.MODEL, seed=0)
+      row = jnp.arange(tiny.MODEL.vocab_size)[:, None] == 7
+      params["embed"] = jnp.where(row, jnp.nan, params["embed"])
+      return init_state(params, tx)
+
+    step = make_train_step(tiny.MODEL, LOSS, tx)
+    seen, skipped = [jax.device_get(broken())], []
+    state = broken()
+    for batch in (good, bad, good):
+      state, result = step(state, tiny.on(mesh, batch))
+      seen.append(jax.device_get(state))
+      skipped.append(bool(result["skipped"]))
+  assert skipped == [False, True, False]
+  assert [int(s.step) for s in seen] == [0, 1, 2, 3]
+  _, after_good, after_bad, last = seen
+  jax.tree.map(
+    np.testing.assert_array_equal, after_good.params, after_bad.params
+  )
+  adam, rate_of = after_bad.opt_state[1], after_bad.opt_state[3]
+  jax.tree.map(np.testing.assert_array_equal, after_good.opt_state[1], adam)
+  assert (int(adam.count), int(rate_of.count)) == (1, 2)
+  assert np.any(last.params["unembed"] != after_bad.params["unembed"])
 
 
 def test_layouts_survive_an_update_of_the_7b_model_on_a_pod():

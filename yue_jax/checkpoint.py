@@ -6,52 +6,50 @@
                                        whole config, what the data were,
                                        versions of the libraries
 
+                           files.json  what a whole checkpoint consists of
+         damaged/<step>-1  a checkpoint that turned out not to be whole
+
 Weights and optimiser are separate items, so that export and generation read
-only what they need. Arrays are uncompressed zarr3 in chunks of at most 32 MiB
-that are cut along the layer axis first: one layer can be read without its
-neighbours. The position of the data is the step, hence nothing else is kept.
+only what they need. The position of the data is the step, hence nothing else
+is kept.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 import importlib.metadata
 import logging
-import re
 from typing import Any
 
 from etils import epath
 import jax
+from jax.experimental import multihost_utils
+import numpy as np
 import orbax.checkpoint as ocp
 
 from yue_jax import config
-from yue_jax.config import ModelConfig, RunConfig
+from yue_jax.checkpoint_arrays import (
+  array_handler,
+  check_shapes,
+  restore_args,
+  save_args,
+)
+from yue_jax.checkpoint_files import (
+  find_damage,
+  set_aside,
+  set_damaged_aside,
+  unfinished,
+  write_list,
+)
+from yue_jax.config import ModelConfig, RunConfig, TrainConfig
 from yue_jax.config_tables import read
-from yue_jax.phases import first_steps, phase_at
+from yue_jax.continuation import check_continuation
 from yue_jax.sharding import check_divisible, on_mesh
 from yue_jax.train.state import TrainState, init_params
 from yue_jax.vocab import Vocab
 
 FORMAT = 2
 _log = logging.getLogger(__name__)
-_CHUNK_BYTES = 32 * 2**20
 _LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-
-# What may differ between a run and its continuation. The contents of data
-# sets are compared by fingerprint, wherever they lie.
-_MAY_CHANGE = (
-  "mesh.*",
-  "model.remat",
-  "model.offload",
-  "model.attention",
-  "loss.chunk",
-  "train.*",
-  "data.evaluation.*",
-  "phases[*].microbatches",
-  "phases[*].stop_after",
-  "phases[*].exclude",
-  "phases[*].mixture.*.data",
-  "phases[*].mixture.*.expected_tokens",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,25 +83,33 @@ class Weights:
 
 
 class Checkpointer:
-  """Saves and restores the state of one run."""
+  """Saves and restores the state of one run.
+
+  Every process makes one and calls its methods alike.
+  """
 
   def __init__(
     self, run_dir: epath.PathLike, cfg: RunConfig, *, data: DataDescription
   ):
+    """Finds the newest good checkpoint; damaged ones are moved aside.
+
+    Raises:
+      OSError: there are checkpoints, and all of them are damaged.
+    """
     self._cfg = cfg
     self._course = {
       "config": config.to_json(cfg),
       "data": dataclasses.asdict(data),
     }
-    self._manager = ocp.CheckpointManager(
-      epath.Path(run_dir).absolute() / "checkpoints",
-      options=ocp.CheckpointManagerOptions(
-        preservation_policy=ocp.checkpoint_managers.LatestN(
-          cfg.train.keep_checkpoints
-        ),
-        step_prefix=None,
-      ),
-      item_handlers=_handlers("params", "optimizer"),
+    self._root = epath.Path(run_dir).absolute() / "checkpoints"
+    self._saving = -1  # the step that was given to the manager last
+    _by_one_process(lambda: _clear_the_way(self._root))
+    self._manager = _open_manager(
+      self._root,
+      _handlers("params", "optimizer"),
+      written=lambda: write_list(self._root, self._saving),
+      preservation_policy=_preservation(cfg.train),
+      cleanup_tmp_directories=True,
     )
 
   @property
@@ -114,12 +120,13 @@ class Checkpointer:
     """Starts an asynchronous save; the state may be donated afterwards."""
     if step == self.latest_step:
       return
-    optimizer = {"opt_state": state.opt_state, "step": state.step}
+    self.wait()
+    self._saving = step
+    items = _items(state)
     self._manager.save(
       step,
       args=ocp.args.Composite(
-        params=_save_args(state.params),
-        optimizer=_save_args(optimizer),
+        **{name: save_args(tree) for name, tree in items.items()},
         run=ocp.args.JsonSave(
           _description(self._cfg.model, self._cfg.vocab, step) | self._course
         ),
@@ -127,7 +134,10 @@ class Checkpointer:
     )
 
   def restore(self, like: TrainState) -> TrainState:
-    """Restores the latest checkpoint to the layouts of `like`.
+    """Restores the newest checkpoint to the layouts of `like`.
+
+    One whose arrays cannot be read is moved aside, and the one before it
+    restored, if there is any.
 
     Args:
       like: abstract state (`jax.ShapeDtypeStruct`s on a concrete mesh).
@@ -136,34 +146,40 @@ class Checkpointer:
       ValueError: the saved config differs in something a continuation may not
         change, the training data were changed, or the shapes differ.
     """
-    step = self.latest_step
-    run = self._manager.restore(
-      step, args=ocp.args.Composite(run=ocp.args.JsonRestore())
-    )["run"]
-    _check_format(run, f"step {step}")
+    while True:
+      step = self.latest_step
+      step_dir = self._root / str(step)
+      self._check(step_dir, like)
+      state, error = _try_to_read(step_dir, like)
+      if _all_well(error):
+        _log.info("restored step %d", step)
+        return state
+      if len(self._manager.all_steps()) == 1:
+        raise OSError(
+          f"the arrays of {step_dir} cannot be read, and there is no older"
+          " checkpoint; restore it from a copy, or use another run directory"
+        ) from error
+      _by_one_process(lambda d=step_dir, e=error: set_aside(d, str(e)))
+      self._manager.reload()
+
+  def _check(self, step_dir: epath.Path, like: TrainState) -> None:
+    run = read_description(step_dir)
     if "config" not in run:
       raise ValueError(
         "the run directory holds weights without the state of a run; name it"
         " in initial_weights and use another run directory"
       )
-    check_continuation(run, self._course, step)
-    optimizer = {"opt_state": like.opt_state, "step": like.step}
-    items = self._manager.restore(
-      step,
-      args=ocp.args.Composite(
-        params=_restore_args(like.params), optimizer=_restore_args(optimizer)
-      ),
-    )
-    _log.info("restored step %d", step)
-    return TrainState(
-      items["optimizer"]["step"],
-      items["params"],
-      items["optimizer"]["opt_state"],
-    )
+    check_continuation(run, self._course, run["step"])
+    for name, tree in _items(like).items():
+      check_shapes(step_dir / name, tree)
+
+  def wait(self) -> None:
+    """Waits until a save under way is finished."""
+    self._manager.wait_until_finished()
 
   def close(self) -> None:
     """Waits for saves under way."""
-    self._manager.wait_until_finished()
+    self.wait()
     self._manager.close()
 
 
@@ -176,17 +192,22 @@ def load_weights(path: epath.PathLike, mesh: jax.sharding.Mesh) -> Weights:
 
   Raises:
     FileNotFoundError: there is no finished checkpoint.
+    OSError: it is damaged.
     ValueError: the mesh cannot cut the model evenly.
   """
   step_dir = find_checkpoint(path)
+  if wrong := find_damage(step_dir):
+    raise OSError(
+      f"{step_dir} is damaged: {'; '.join(wrong)}; name an older one"
+    )
   run = read_description(step_dir)
   model = read(ModelConfig, run["model"], "model")
   check_divisible(model, config.MeshConfig(**mesh.shape))
   with jax.set_mesh(mesh):
     like = jax.eval_shape(lambda: init_params(model, seed=0))
-  with ocp.Checkpointer(_array_handler()) as checkpointer:
+  with ocp.Checkpointer(array_handler()) as checkpointer:
     params = checkpointer.restore(
-      step_dir / "params", args=_restore_args(on_mesh(mesh, like))
+      step_dir / "params", args=restore_args(on_mesh(mesh, like))
     )
   data = None
   if "data" in run:
@@ -201,9 +222,9 @@ def save_weights(run_dir: epath.PathLike, weights: Weights) -> epath.Path:
   Returns:
     The directory of the checkpoint.
   """
-  with ocp.CheckpointManager(
-    epath.Path(run_dir).absolute() / "checkpoints",
-    item_handlers=_handlers("params"),
+  root = epath.Path(run_dir).absolute() / "checkpoints"
+  with _open_manager(
+    root, _handlers("params"), written=lambda: write_list(root, weights.step)
   ) as manager:
     run = _description(weights.model, weights.vocab, weights.step)
     if weights.data is not None:
@@ -211,10 +232,10 @@ def save_weights(run_dir: epath.PathLike, weights: Weights) -> epath.Path:
     manager.save(
       weights.step,
       args=ocp.args.Composite(
-        params=_save_args(weights.params), run=ocp.args.JsonSave(run)
+        params=save_args(weights.params), run=ocp.args.JsonSave(run)
       ),
     )
-  return epath.Path(run_dir) / "checkpoints" / str(weights.step)
+  return root / str(weights.step)
 
 
 def find_checkpoint(path: epath.PathLike) -> epath.Path:
@@ -240,58 +261,6 @@ def read_description(step_dir: epath.PathLike) -> dict[str, Any]:
     )
   _check_format(run, step_dir)
   return run
-
-
-def check_continuation(saved: Mapping, given: Mapping, step: int) -> None:
-  """Refuses to continue a run at `step` if its course would be another.
-
-  Phases that have begun are compared, in their configs and in what their
-  sources read; those to come may be changed, and new ones appended.
-
-  Args:
-    saved: "config" and "data" as they are saved with a checkpoint.
-    given: the same of the continuation.
-    step: how many steps were taken.
-
-  Raises:
-    ValueError: names every field with its saved and its given value.
-  """
-  before = config.from_config_dict(saved["config"])
-  after = config.from_config_dict(given["config"])
-  begun = phase_at(before.phases, step - 1) + 1 if step else 0
-  wrong = []
-  starts = [first_steps(cfg.phases)[: begun + 1] for cfg in (before, after)]
-  if (
-    starts[0][:begun] != starts[1][:begun]
-    or step > first_steps(after.phases[:begun])[-1]
-  ):
-    wrong.append(
-      f"phases begin at steps {starts[0][:-1]} and the run is at {step};"
-      f" given: {starts[1]}"
-    )
-  old, new = (_course_of(side, begun) for side in (saved, given))
-  wrong += [
-    f"{name}: saved {old.get(name)!r}, given {new.get(name)!r}"
-    for name in sorted(old.keys() | new.keys())
-    if old.get(name) != new.get(name) and not _may_change(name)
-  ]
-  if wrong:
-    raise ValueError(
-      "the run directory holds a run that took another course:\n  "
-      + "\n  ".join(wrong)
-      + "\nUse another run directory, set these fields back, or restore the"
-      " data sets."
-    )
-
-
-def _course_of(run: Mapping, begun: int) -> dict[str, Any]:
-  """All that the first `begun` phases depend on, by name."""
-  return _flat(run["config"] | {"phases": run["config"]["phases"][:begun]}) | {
-    f"data.{name}": value
-    for name, value in _flat(
-      run["data"] | {"phases": run["data"]["phases"][:begun]}
-    ).items()
-  }
 
 
 def check_same_model(
@@ -325,27 +294,6 @@ def check_same_model(
     )
 
 
-def _may_change(name: str) -> bool:
-  name = re.sub(r"\[\d+\]", "[*]", name)
-  return any(
-    re.fullmatch(re.escape(rule).replace(r"\*", ".*"), name)
-    or name == rule.removesuffix(".*")
-    for rule in _MAY_CHANGE
-  )
-
-
-def _flat(tree: Any, path: str = "") -> dict[str, Any]:
-  """Leaves by path, as {"a": [{"b": 1}]} -> {"a[0].b": 1}."""
-  if isinstance(tree, Mapping) and tree:
-    prefix = f"{path}." if path else ""
-    parts = [_flat(v, f"{prefix}{k}") for k, v in tree.items()]
-  elif isinstance(tree, list | tuple) and tree:
-    parts = [_flat(v, f"{path}[{i}]") for i, v in enumerate(tree)]
-  else:
-    return {path: tree}
-  return {k: v for part in parts for k, v in part.items()}
-
-
 def _description(model, vocab, step) -> dict[str, Any]:
   return {
     "format": FORMAT,
@@ -365,29 +313,76 @@ def _check_format(run: Mapping, where) -> None:
     )
 
 
-def _array_handler() -> ocp.PyTreeCheckpointHandler:
-  return ocp.PyTreeCheckpointHandler(use_zarr3=True, use_compression=False)
+def _open_manager(
+  root: epath.Path,
+  handlers: dict[str, ocp.CheckpointHandler],
+  *,
+  written: Callable[[], None],
+  **options,
+) -> ocp.CheckpointManager:
+  """A manager; process 0 calls `written` before it finishes a checkpoint."""
+  options["async_options"] = ocp.options.AsyncOptions(
+    post_finalization_callback=written
+  )
+  return ocp.CheckpointManager(
+    root,
+    options=ocp.CheckpointManagerOptions(**options),
+    item_handlers=handlers,
+  )
+
+
+def _preservation(cfg: TrainConfig):
+  policies = [ocp.checkpoint_managers.LatestN(cfg.keep_checkpoints)]
+  if cfg.keep_every:
+    policies.append(ocp.checkpoint_managers.EveryNSteps(cfg.keep_every))
+  return ocp.checkpoint_managers.AnyPreservationPolicy(policies)
+
+
+def _clear_the_way(root: epath.Path) -> None:
+  for step in unfinished(root):
+    _log.warning("the checkpoint of step %d was not finished", step)
+  set_damaged_aside(root)
+
+
+def _by_one_process(action: Callable[[], None]) -> None:
+  """Process 0 acts and the others wait for it."""
+  if jax.process_index() == 0:
+    action()
+  multihost_utils.sync_global_devices("by_one_process")
+
+
+def _all_well(error: Exception | None) -> bool:
+  """Whether no process met with an error."""
+  return not np.any(multihost_utils.process_allgather(error is not None))
+
+
+def _try_to_read(
+  step_dir: epath.Path, like: TrainState
+) -> tuple[TrainState | None, Exception | None]:
+  """The state, or why it cannot be read.
+
+  By the handlers alone: the manager would wait for processes that failed.
+  """
+  try:
+    items = {
+      name: array_handler().restore(step_dir / name, args=restore_args(tree))
+      for name, tree in _items(like).items()
+    }
+  except Exception as error:  # of many types; its shapes were checked before
+    return None, error
+  optimizer = items["optimizer"]
+  return TrainState(
+    optimizer["step"], items["params"], optimizer["opt_state"]
+  ), None
+
+
+def _items(state: TrainState) -> dict[str, Any]:
+  return {
+    "params": state.params,
+    "optimizer": {"opt_state": state.opt_state, "step": state.step},
+  }
 
 
 def _handlers(*arrays: str) -> dict[str, ocp.CheckpointHandler]:
-  handlers = {name: _array_handler() for name in arrays}
+  handlers = {name: array_handler() for name in arrays}
   return handlers | {"run": ocp.JsonCheckpointHandler()}
-
-
-def _save_args(tree) -> ocp.args.PyTreeSave:
-  def args(path, _):
-    name = jax.tree_util.keystr(path, simple=True, separator="/")
-    return ocp.SaveArgs(
-      chunk_byte_size=_CHUNK_BYTES,
-      shard_axes=(0,) if "blocks/" in name else (),
-    )
-
-  save_args = jax.tree_util.tree_map_with_path(args, tree)
-  return ocp.args.PyTreeSave(tree, save_args=save_args)
-
-
-def _restore_args(like) -> ocp.args.PyTreeRestore:
-  return ocp.args.PyTreeRestore(
-    item=like,
-    restore_args=ocp.checkpoint_utils.construct_restore_args(like),
-  )

@@ -185,7 +185,16 @@ class TrainConfig:
     eval_every: steps between two evaluations; 0 for one at the end only.
     eval_samples: most samples of a held-out set; 0 for all of them.
     checkpoint_every: steps between two checkpoints.
+    checkpoint_minutes: another one is made when so much time has passed since
+      the last; 0 for none by time.
     keep_checkpoints: how many of the newest are kept.
+    keep_every: checkpoints at multiples of so many steps are kept for ever;
+      0 for none.
+    max_skipped_steps: the run stops when more updates than this in a row were
+      not finite and hence skipped.
+    watchdog_minutes: the run ends, saying where it stands, when no step has
+      ended for so long; 0 for never. Compiling does not count.
+    profile_steps: first and last step to be traced; empty for none.
   """
 
   last_step: int = 0
@@ -193,11 +202,32 @@ class TrainConfig:
   eval_every: int = 0
   eval_samples: int = 0
   checkpoint_every: int = 1000
+  checkpoint_minutes: float = 0.0
   keep_checkpoints: int = 2
+  keep_every: int = 0
+  max_skipped_steps: int = 10
+  watchdog_minutes: float = 30.0
+  profile_steps: tuple[int, ...] = ()
 
   def __post_init__(self):
     checks.positive(self, "log_every checkpoint_every keep_checkpoints")
-    checks.not_negative(self, "last_step eval_every eval_samples")
+    checks.not_negative(
+      self,
+      "last_step eval_every eval_samples checkpoint_minutes keep_every"
+      " max_skipped_steps watchdog_minutes",
+    )
+    steps = self.profile_steps
+    if steps and (len(steps) != 2 or not 0 < steps[0] <= steps[1]):
+      raise ValueError(
+        f"profile_steps={steps}, expected the first and the last step of a"
+        " trace, as (10, 12)"
+      )
+    if self.keep_every % self.checkpoint_every:
+      raise ValueError(
+        f"keep_every={self.keep_every} is no multiple of"
+        f" checkpoint_every={self.checkpoint_every}, so that no checkpoint"
+        " would be kept at most of these steps; change one"
+      )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ batch and the full square of the context, as most published figures do.
 """
 
 from collections.abc import Mapping
-import json
+import math
 from typing import Any
 
 from etils import epath
@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import tensorboardX
 
+from yue_jax.json_lines import JsonLines, read_lines
 from yue_jax.vocab import Stream
 
 # Dense bfloat16 FLOP/s of one device as JAX names it (vendor data sheets;
@@ -51,32 +52,48 @@ def utilisation(flops_per_second: float, device: jax.Device) -> float | None:
 class MetricWriter:
   """Appends to metrics.jsonl and TensorBoard events; process 0 speaks."""
 
-  def __init__(self, run_dir: epath.PathLike, *, resumed_at: int):
-    """Drops what was written after step `resumed_at`: it will come again."""
+  def __init__(
+    self,
+    run_dir: epath.PathLike,
+    local_dir: epath.PathLike,
+    *,
+    resumed_at: int,
+  ):
+    """Drops what was written after step `resumed_at`: it will come again.
+
+    Args:
+      run_dir: of metrics.jsonl.
+      local_dir: of the events, on a disk.
+      resumed_at: steps that were taken before.
+    """
     self._events = self._file = None
     if jax.process_index() != 0:
       return
-    path = epath.Path(run_dir) / "metrics.jsonl"
-    kept = [r for r in read_metrics(path) if r["step"] <= resumed_at]
-    # Replaced in one move: a kill in between must not lose the history.
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(r) + "\n" for r in kept))
-    temporary.replace(path)
-    self._file = path.open("a")
+    self._file = JsonLines(
+      epath.Path(run_dir) / "metrics.jsonl",
+      keep=lambda record: record["step"] <= resumed_at,
+    )
     self._events = tensorboardX.SummaryWriter(
-      str(run_dir), purge_step=resumed_at + 1, max_queue=100, flush_secs=30
+      str(local_dir), purge_step=resumed_at + 1, max_queue=100, flush_secs=30
     )
 
   def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
-    """Writes one record: `kind` is "train" or "eval/<held-out set>"."""
+    """Writes one record: `kind` is "train" or "eval/<held-out set>".
+
+    What is not finite, as the loss of a skipped step, is written as null.
+    """
     if self._file is None:
       return
-    record = {"step": step, "kind": kind, **values}
-    self._file.write(json.dumps(record) + "\n")
-    self._file.flush()
+    values = {k: _finite(v) for k, v in values.items()}
+    self._file.write({"step": step, "kind": kind, **values})
     for name, value in values.items():
       if value is not None:
         self._events.add_scalar(f"{kind}/{name}", value, step)
+
+  def flush(self) -> None:
+    """Call before a checkpoint, which must not be ahead of its metrics."""
+    if self._file is not None:
+      self._file.flush()
 
   def close(self) -> None:
     if self._file is not None:
@@ -85,12 +102,10 @@ class MetricWriter:
 
 
 def read_metrics(path: epath.PathLike) -> list[dict[str, Any]]:
-  """The records of a metrics.jsonl, in order.
+  """The records of a metrics.jsonl, in order; none if there is no file."""
+  return read_lines(path)
 
-  A last line without its newline was cut off by a kill, and is not a record.
-  """
-  path = epath.Path(path)
-  if not path.exists():
-    return []
-  lines = path.read_text().split("\n")[:-1]
-  return [json.loads(line) for line in lines]
+
+def _finite(value: Any) -> Any:
+  """JSON has no word for what is not a number."""
+  return value if value is None or math.isfinite(value) else None

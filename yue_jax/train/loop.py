@@ -3,44 +3,48 @@
 Every turn:
   1. take the batch of this step: a function of (data sets, phases, seed, step);
   2. dispatch the step: an accelerator works while the host goes on;
-  3. write the metrics of the step before, which is ready by now;
-  4. evaluate, if due;
-  5. save, if due, after the metrics up to this step are on disk, so that a
+  3. report the step before, which is ready by now;
+  4. ask whether to stop, the same question in every process;
+  5. evaluate, if due;
+  6. save, if due, after the reports up to this step are on disk, so that a
      continuation never finds a checkpoint ahead of its metrics.
 
 A run continues by itself when its directory holds a checkpoint: the state is
 restored, the data start at the restored step and metrics after it are dropped.
-Phases follow one another without a stop; each has its own shape of batch.
+Phases follow one another without a stop; each has its own shape of batch, and
+its steps are compiled once, before its first batch is read. Nothing moves
+between host and devices but what says so.
 """
 
 from collections.abc import Iterator, Sequence
-import dataclasses
+import contextlib
+import itertools
 import json
 import logging
-import time
 
 from etils import epath
 import jax
 import numpy as np
 
-from yue_jax import accounting, checkpoint, config, metrics
+from yue_jax import checkpoint, config, metrics
 from yue_jax.config import RunConfig
 from yue_jax.data import pipeline
 from yue_jax.data.course import Course, OpenedPhase
+from yue_jax.locations import check_locations
 from yue_jax.losses import N_STREAMS
 from yue_jax.optimizer import learning_rate, make_optimizer
 from yue_jax.phases import PhaseConfig, first_steps
 from yue_jax.progress import Progress
 from yue_jax.sharding import SPECS, check_divisible, make_mesh, zigzag
-from yue_jax.train.state import (
-  TrainState,
-  abstract_state,
-  init_params,
-  init_state,
-  resize_vocabulary,
-)
-from yue_jax.train.step import make_eval_step, make_train_step
-from yue_jax.vocab import Stream
+from yue_jax.train.goodput import Goodput
+from yue_jax.train.profiling import Profiler
+from yue_jax.train.reports import Reports
+from yue_jax.train.saving import SaveTimes
+from yue_jax.train.start import start
+from yue_jax.train.state import TrainState
+from yue_jax.train.step import lower_train_step, make_eval_step
+from yue_jax.train.stopping import StopRequests
+from yue_jax.train.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +54,9 @@ class Run:
 
   Opening finds what is wrong with config, data or checkpoints (ValueError,
   OSError); `train` then takes all the steps that are left.
+
+  Attributes:
+    stopped: whether it was asked to stop before its last step.
   """
 
   def __init__(
@@ -57,28 +64,34 @@ class Run:
     cfg: RunConfig,
     run_dir: epath.PathLike,
     *,
+    local_dir: epath.PathLike | None = None,
     devices: Sequence[jax.Device] | None = None,
   ):
-    """Opens the run in `run_dir`, on all devices unless some are given."""
-    run_dir = epath.Path(run_dir)
+    """Opens the run in `run_dir`, on all devices unless some are given.
+
+    Args:
+      cfg: all of it.
+      run_dir: on a disk or in a bucket; shared by all processes.
+      local_dir: for what needs a disk, if `run_dir` is none.
+      devices: to use.
+    """
+    self._goodput, self.stopped = Goodput(), False
+    self._cfg, run_dir = cfg, epath.Path(run_dir)
+    local_dir = check_locations(cfg, run_dir, local_dir)
     check_divisible(cfg.model, cfg.mesh)
-    self._cfg, self._mesh = cfg, make_mesh(cfg.mesh, devices)
-    self._rate = learning_rate(cfg.phases)
+    self._mesh = make_mesh(cfg.mesh, devices)
     self._course = Course(
-      cfg.phases, cfg.data, vocab=cfg.vocab, cache=run_dir / "plans"
+      cfg.phases, cfg.data, vocab=cfg.vocab, cache=local_dir / "plans"
     )
     self._checkpointer = checkpoint.Checkpointer(
       run_dir, cfg, data=_description(self._course)
     )
     with jax.set_mesh(self._mesh):
-      self._state, self._first_step = _start(
-        cfg, self._mesh, self._checkpointer
+      tx = make_optimizer(cfg.optimizer, learning_rate(cfg.phases))
+      self._state, self._first_step = start(
+        cfg, tx, self._mesh, self._checkpointer
       )
       jax.block_until_ready(self._state)
-      self._train_step = make_train_step(
-        cfg.model, cfg.loss, make_optimizer(cfg.optimizer, self._rate)
-      )
-      self._eval_step = make_eval_step(cfg.model, cfg.loss)
     if self._first_step > cfg.last_step:
       raise ValueError(
         f"{run_dir} is at step {self._first_step}, beyond the last step"
@@ -89,45 +102,135 @@ class Run:
       run_dir.mkdir(parents=True, exist_ok=True)
       text = json.dumps(config.to_json(cfg), indent=2)
       (run_dir / "config.json").write_text(text + "\n")
-    self._writer = metrics.MetricWriter(run_dir, resumed_at=self._first_step)
+    self._writer = metrics.MetricWriter(
+      run_dir, local_dir, resumed_at=self._first_step
+    )
+    self._reports = Reports(cfg, self._writer, devices=self._mesh.size)
+    self._save_times = SaveTimes(cfg.train)
+    self._profiler = Profiler(local_dir, cfg.train.profile_steps)
+    self._watchdog = Watchdog(
+      cfg.train.watchdog_minutes,
+      local_dir / f"stacks-{jax.process_index()}.txt",
+    )
+    self._stop_requests = StopRequests(self._first_step)
     # CPU devices share one pool of threads: a device that runs ahead into the
     # collectives of the next step can keep another from ending this one.
     self._in_turn = self._mesh.devices.flat[0].platform == "cpu"
-    self._meter = _Meter(cfg, self._mesh.size)
+    self._goodput.open(run_dir, resumed_at=self._first_step)
 
   def train(self) -> TrainState:
-    """Trains to the last step and returns the final state."""
-    last = self._cfg.last_step
-    _log.info("at step %d of %d", self._first_step, last)
-    with jax.set_mesh(self._mesh):
-      state, self._state = self._state, None  # the first step donates it
-      with Progress(
-        last,
-        "steps",
-        "training",
-        start=self._first_step,
-        shown=jax.process_index() == 0,
-      ) as progress:
-        for phase, first, stop in self._stretches():
-          _log.info("phase %s: steps %d to %d", phase.config.name, first, stop)
-          self._evaluations = self._course.evaluations(
-            phase.config, self._cfg.train.eval_samples
-          )
-          state = self._take(state, phase, first, stop, progress)
+    """Trains to the last step, or until asked to stop; returns the state.
+
+    Raises:
+      FloatingPointError: too many updates in a row were not finite.
+    """
+    _log.info("at step %d of %d", self._first_step, self._cfg.last_step)
+    with contextlib.ExitStack() as stack:
+      stack.enter_context(jax.set_mesh(self._mesh))
+      stack.enter_context(jax.transfer_guard("disallow"))
+      for guard in (self._stop_requests, self._profiler, self._watchdog):
+        stack.enter_context(guard)
+      self._goodput.lap("start")
+      try:
+        state = self._take_all()
+      except FloatingPointError as error:
+        self._checkpointer.close()  # a save under way is finished first
+        error.add_note(f"The last good checkpoint is that of {self._saved()}.")
+        raise
     self._checkpointer.close()
+    self._goodput.lap("checkpoint")
+    self._goodput.write(self._checkpointer.latest_step)
+    self._goodput.close()
     self._writer.close()
+    if self.stopped:
+      _log.warning("asked to stop: saved at %s, to be continued", self._saved())
     return state
 
-  def _stretches(self) -> Iterator[tuple[OpenedPhase, int, int]]:
+  def _saved(self) -> str:
+    return f"step {self._checkpointer.latest_step}"
+
+  def _take_all(self) -> TrainState:
+    state, self._state = self._state, None  # the first step donates it
+    with Progress(
+      self._cfg.last_step,
+      "steps",
+      "training",
+      start=self._first_step,
+      shown=jax.process_index() == 0,
+    ) as progress:
+      for number, first, stop in self._stretches():
+        state = self._take(state, number, first, stop, progress)
+        if self.stopped:
+          break
+    return state
+
+  def _stretches(self) -> Iterator[tuple[int, int, int]]:
     """Phases with the steps that are left of each, counted in the run."""
     starts = first_steps(self._cfg.phases)
-    for phase, start, stop in zip(
-      self._course.phases, starts[:-1], starts[1:], strict=True
-    ):
-      first = max(start, self._first_step)
-      stop = min(stop, self._cfg.last_step)
+    for number, (begin, end) in enumerate(itertools.pairwise(starts)):
+      first = max(begin, self._first_step)
+      stop = min(end, self._cfg.last_step)
       if first < stop:
-        yield phase, first, stop
+        yield number, first, stop
+
+  def _take(
+    self,
+    state: TrainState,
+    number: int,
+    first: int,
+    stop: int,
+    progress: Progress,
+  ) -> TrainState:
+    """Takes the steps from `first` up to but not `stop` of one phase."""
+    phase = self._course.phases[number]
+    begin = first_steps(self._cfg.phases)[number]
+    self._evaluations = self._course.evaluations(
+      phase.config, self._cfg.train.eval_samples
+    )
+    _log.info("phase %s: steps %d to %d", phase.config.name, first, stop)
+    train_step = self._compile(number)
+    batches = pipeline.train_batches(
+      phase.mixture,
+      **self._layout(phase.config),
+      first_step=first - begin,
+      last_step=stop - begin,
+    )
+    unreported = None
+    for step, batch in enumerate(_placed(batches), start=first + 1):
+      self._goodput.lap("data")
+      self._profiler.before(step)
+      state, result = train_step(state, batch)
+      self._profiler.after(step, state)
+      if self._in_turn:
+        jax.block_until_ready(state)
+      if unreported is not None:
+        self._report(*unreported)
+      unreported = step, result, phase, step - 1 - begin
+      last = step == self._cfg.last_step
+      self.stopped = self._stop_requests.reached(step) and not last
+      evaluate = last or _due(step, self._cfg.train.eval_every)
+      save = last or self.stopped or self._save_times.due(step)
+      if evaluate or save or step == stop:
+        self._report(*unreported)
+        unreported = None
+      if evaluate:
+        self._evaluate(state.params, step, phase)
+      if save:
+        self._save(state, step)
+      progress.advance(note=self._reports.note)
+      if self.stopped:
+        break
+    return state
+
+  def _compile(self, number: int):
+    """The training step of a phase; it refuses any other shape or layout."""
+    self._watchdog.pause()
+    self._eval_step = None  # compiled when it is first needed
+    self._goodput.lap("data")
+    compiled = lower_train_step(self._cfg, self._mesh, phase=number).compile()
+    self._goodput.lap("compile")
+    self._reports.pause()
+    return compiled
 
   def _layout(self, phase: PhaseConfig) -> dict:
     return {
@@ -137,94 +240,59 @@ class Run:
       "order": zigzag(phase.context, self._cfg.mesh.context),
     }
 
-  def _take(
-    self,
-    state: TrainState,
-    phase: OpenedPhase,
-    first: int,
-    stop: int,
-    progress: Progress,
-  ) -> TrainState:
-    """Takes the steps from `first` up to but not `stop` of one phase."""
-    every = self._cfg.train
-    start = first_steps(self._cfg.phases)[self._course.phases.index(phase)]
-    batches = pipeline.train_batches(
-      phase.mixture,
-      **self._layout(phase.config),
-      first_step=first - start,
-      last_step=stop - start,
-    )
-    pending = None
-    for step, batch in enumerate(batches, start=first + 1):
-      state, result = self._train_step(state, batch)
-      if self._in_turn:
-        jax.block_until_ready(state)
-      if pending is not None:
-        self._log(*pending)
-      pending = (step, result, phase.config)
-      last = step == self._cfg.last_step
-      evaluate = last or _due(step, every.eval_every)
-      save = last or _due(step, every.checkpoint_every)
-      if evaluate or save or step == stop:
-        self._log(*pending)
-        pending = None
-      if evaluate:
-        self._evaluate(state.params, step, phase.config)
-      if save:
-        self._checkpointer.save(state, step)
-      progress.advance(note=self._meter.note)
-    return state
+  def _report(
+    self, step: int, result, phase: OpenedPhase, in_phase: int
+  ) -> None:
+    self._reports.step(step, result, phase, in_phase=in_phase)
+    self._watchdog.beat()
+    self._goodput.lap("step")
+    if _due(step, self._cfg.train.log_every):
+      self._goodput.write(step)
 
-  def _log(self, step: int, result, phase: PhaseConfig) -> None:
-    """Blocks until the step is done; writes a record where one is due.
+  def _save(self, state: TrainState, step: int) -> None:
+    self._writer.flush()
+    self._goodput.flush()
+    with jax.transfer_guard("allow"):  # Orbax fetches what it writes
+      self._checkpointer.save(state, step)
+    self._save_times.saved(step)
+    self._goodput.lap("checkpoint")
+    self._goodput.write(step)
 
-    Raises:
-      ValueError: the loss weighs nothing of what the data hold.
-      FloatingPointError: the step was not finite; nothing was saved since.
-    """
-    result = jax.device_get(result)
-    if not result["weight"]:
-      raise ValueError(
-        f"step {step}: no token of the batch has a weight; its streams are"
-        f" {_names(result['tokens'])}, loss.weights {self._cfg.loss.weights}"
-      )
-    if not np.isfinite(result["loss"]) or not np.isfinite(result["grad_norm"]):
-      raise FloatingPointError(
-        f"step {step}: loss {result['loss']}, gradient norm"
-        f" {result['grad_norm']}; the last good checkpoint is that of step"
-        f" {self._checkpointer.latest_step}. A lower rate.peak or"
-        " another data.seed may help."
-      )
-    self._meter.count(result, phase)
-    if step != self._cfg.last_step and not _due(
-      step, self._cfg.train.log_every
-    ):
-      return
-    values = {
-      "loss": float(result["loss"]),
-      **metrics.losses_by_stream(result["nats"], result["tokens"]),
-      "grad_norm": float(result["grad_norm"]),
-      "learning_rate": float(self._rate(step - 1)),
-      **self._meter.read(),
-    }
-    self._writer.write(step, "train", values)
-
-  def _evaluate(self, params, step: int, phase: PhaseConfig) -> None:
+  def _evaluate(self, params, step: int, phase: OpenedPhase) -> None:
     """One record for every held-out set, by name."""
     for name, samples in self._evaluations.items():
-      batches = pipeline.eval_batches(samples, **self._layout(phase))
       # One at a time: programs that do not depend on each other may start in
       # another order on another device, and their collectives then wait for
       # each other for ever. Summed on the host, in float64.
       nats, tokens = np.zeros(N_STREAMS), np.zeros(N_STREAMS)
-      for batch in batches:
+      batches = pipeline.eval_batches(samples, **self._layout(phase.config))
+      for batch in _placed(batches):
+        if self._eval_step is None:
+          self._goodput.lap("evaluation")
+          lowered = make_eval_step(self._cfg.model, self._cfg.loss).lower(
+            params, batch
+          )
+          self._eval_step = lowered.compile()
+          self._goodput.lap("compile")
         sums = jax.device_get(self._eval_step(params, batch))
         nats += sums["nats"]
         tokens += sums["tokens"]
+        self._watchdog.beat()
       values = metrics.losses_by_stream(nats, tokens)
       _log.info("step %d %s: %s", step, name, values)
       self._writer.write(step, f"eval/{name}", values)
-    self._meter.pause()
+    self._goodput.lap("evaluation")
+    self._reports.pause()
+
+
+def _placed(batches: Iterator[pipeline.Batch]) -> Iterator[pipeline.Batch]:
+  """The batches; making arrays of them counts as an implicit transfer."""
+  while True:
+    with jax.transfer_guard("allow"):
+      batch = next(batches, None)
+    if batch is None:
+      return
+    yield batch
 
 
 def _description(course: Course) -> checkpoint.DataDescription:
@@ -233,83 +301,6 @@ def _description(course: Course) -> checkpoint.DataDescription:
     window=course.window,
     phases=tuple(phase.fingerprints for phase in course.phases),
   )
-
-
-def _start(cfg: RunConfig, mesh, checkpointer) -> tuple[TrainState, int]:
-  """The restored state, or else given weights, or else fresh ones."""
-  tx = make_optimizer(cfg.optimizer, learning_rate(cfg.phases))
-
-  def fresh():
-    return init_state(init_params(cfg.model, cfg.seed), tx)
-
-  if checkpointer.latest_step is not None:
-    like = abstract_state(cfg.model, tx, mesh)
-    return checkpointer.restore(like), checkpointer.latest_step
-  if cfg.initial_weights:
-    weights = checkpoint.load_weights(cfg.initial_weights, mesh)
-    checkpoint.check_same_model(weights, cfg.model, cfg.vocab)
-    rows = cfg.model.vocab_size
-
-    def given(params):
-      return init_state(resize_vocabulary(params, rows), tx)
-
-    return jax.jit(given)(weights.params), 0
-  return jax.jit(fresh)(), 0
-
-
-@dataclasses.dataclass
-class _Meter:
-  """Tokens per second and MFU since the record before."""
-
-  cfg: RunConfig
-  devices: int
-  note: str = ""
-  _slots: int = 0
-  _full_flops: float = 0.0
-  _tokens: float = 0.0
-  _keys: float = 0.0
-  _seconds: float = 0.0
-  _since: float = dataclasses.field(default_factory=time.monotonic)
-
-  def count(self, result, phase: PhaseConfig) -> None:
-    now = time.monotonic()
-    self._seconds += now - self._since
-    self._since = now
-    self._slots += phase.tokens_per_step
-    self._full_flops += (
-      phase.tokens_per_step
-      * accounting.train_flops_per_token_full(self.cfg.model, phase.context)
-    )
-    self._tokens += float(result["inputs"])
-    self._keys += float(result["keys"])
-    self.note = f"loss {float(result['loss']):.3f}"
-
-  def pause(self) -> None:
-    """Forgets the time since the last count, spent on something else."""
-    self._since = time.monotonic()
-
-  def read(self) -> dict[str, float | None]:
-    """Rates since the last reading; starts anew."""
-    model, device = self.cfg.model, jax.devices()[0]
-    # A token of a causal document attends to (length + 1) / 2 keys.
-    length = 2 * self._keys / self._tokens - 1
-    causal = self._tokens * accounting.train_flops_per_token(model, length)
-    device_seconds = self._seconds * self.devices
-    values = {
-      "tokens_per_second": self._tokens / self._seconds,
-      "fill": self._tokens / self._slots,
-      "mfu": metrics.utilisation(causal / device_seconds, device),
-      "mfu_full": metrics.utilisation(
-        self._full_flops / device_seconds, device
-      ),
-    }
-    self._slots, self._full_flops = 0, 0.0
-    self._tokens, self._keys, self._seconds = 0.0, 0.0, 0.0
-    return values
-
-
-def _names(tokens) -> list[str]:
-  return [s.name.lower() for s in Stream if tokens[s]]
 
 
 def _due(step: int, every: int) -> bool:

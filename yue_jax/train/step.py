@@ -21,6 +21,7 @@ from yue_jax.config import LossConfig, ModelConfig, RunConfig
 from yue_jax.losses import cross_entropy, sums_by_stream
 from yue_jax.optimizer import learning_rate, make_optimizer
 from yue_jax.sharding import SPECS
+from yue_jax.train.skipping import keep_unless
 from yue_jax.train.state import TrainState, abstract_state, decoder_graph
 
 Batch = dict[str, Array]
@@ -41,7 +42,8 @@ def make_train_step(
 
   Gradients are those of sum(weight * nats) / sum(weight) over all tokens of
   all microbatches, however unevenly they are filled; with a z-loss, of the
-  nats and what it adds to them.
+  nats and what it adds to them. An update whose loss or gradient is not
+  finite is not made, see `train.skipping`.
   """
   table = np.array(loss.table, np.float32)
   grad_of_nats = jax.value_and_grad(_make_forward(cfg, loss), has_aux=True)
@@ -61,7 +63,13 @@ def make_train_step(
       "grad_norm": optax.tree.norm(grads),
       **_attended(batch),
     }
-    params = optax.apply_updates(state.params, updates)
+    finite = jnp.isfinite(metrics["loss"] + metrics["grad_norm"])
+    params, opt_state = keep_unless(
+      finite,
+      (optax.apply_updates(state.params, updates), opt_state),
+      (state.params, state.opt_state),
+    )
+    metrics["skipped"] = ~finite
     return TrainState(state.step + 1, params, opt_state), metrics
 
   return train_step

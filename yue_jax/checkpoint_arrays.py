@@ -1,0 +1,64 @@
+"""How arrays lie in a checkpoint: chunks that can be read layer by layer.
+
+Uncompressed zarr3 in chunks of at most 32 MiB that are cut along the layer
+axis first: one layer can be read without its neighbours.
+"""
+
+from typing import Any
+
+from etils import epath
+import jax
+import orbax.checkpoint as ocp
+
+_CHUNK_BYTES = 32 * 2**20
+
+
+def array_handler() -> ocp.PyTreeCheckpointHandler:
+  return ocp.PyTreeCheckpointHandler(use_zarr3=True, use_compression=False)
+
+
+def save_args(tree: Any) -> ocp.args.PyTreeSave:
+  """What saves a tree of arrays; stacked blocks are cut by layer."""
+
+  def chunks(path, _):
+    return ocp.SaveArgs(
+      chunk_byte_size=_CHUNK_BYTES,
+      shard_axes=(0,) if "blocks/" in _name(path) else (),
+    )
+
+  return ocp.args.PyTreeSave(
+    tree, save_args=jax.tree_util.tree_map_with_path(chunks, tree)
+  )
+
+
+def restore_args(like: Any) -> ocp.args.PyTreeRestore:
+  """What restores a tree to the shapes, dtypes and layouts of `like`."""
+  return ocp.args.PyTreeRestore(
+    item=like,
+    restore_args=ocp.checkpoint_utils.construct_restore_args(like),
+  )
+
+
+def check_shapes(item_dir: epath.Path, like: Any) -> None:
+  """Raises ValueError unless the saved arrays are those of `like`."""
+  saved = _shapes(array_handler().metadata(item_dir).tree)
+  given = _shapes(like)
+  wrong = [
+    f"{name}: saved {saved.get(name)}, given {given.get(name)}"
+    for name in sorted(saved.keys() | given.keys())
+    if saved.get(name) != given.get(name)
+  ]
+  if wrong:
+    raise ValueError(
+      f"{item_dir} holds other arrays than this run; continue it with the"
+      " version that wrote it:\n  " + "\n  ".join(wrong)
+    )
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+  return {_name(path): tuple(x.shape) for path, x in leaves}
+
+
+def _name(path: tuple) -> str:
+  return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -1,0 +1,68 @@
+"""Files of JSON records, one a line, that outlive kills and lie anywhere."""
+
+from collections.abc import Callable
+import json
+from typing import Any
+
+from etils import epath
+
+Record = dict[str, Any]
+
+
+def in_bucket(path: epath.PathLike) -> bool:
+  """Whether a path names an object store, as gs://bucket/runs/x does."""
+  return "://" in str(path)
+
+
+def read_lines(path: epath.PathLike) -> list[Record]:
+  """The records of a file, in order; none if there is no file.
+
+  A last line without its newline was cut off by a kill, and is not a record.
+  """
+  path = epath.Path(path)
+  if not path.exists():
+    return []
+  return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+
+
+class JsonLines:
+  """Appends records to a file.
+
+  A record is on disk when `write` returns. An object in a bucket cannot grow:
+  there the file is written anew at every `flush`.
+  """
+
+  def __init__(self, path: epath.PathLike, *, keep: Callable[[Record], bool]):
+    """Goes on after the records of `path` that `keep` holds."""
+    self._path = epath.Path(path)
+    kept = [_line(r) for r in read_lines(self._path) if keep(r)]
+    self._lines = self._file = None
+    if in_bucket(path):
+      self._lines = kept
+      return
+    # Replaced in one move: a kill in between must not lose the history.
+    temporary = self._path.with_suffix(".tmp")
+    temporary.write_text("".join(kept))
+    temporary.replace(self._path)
+    self._file = self._path.open("a")
+
+  def write(self, record: Record) -> None:
+    if self._file is None:
+      self._lines.append(_line(record))
+    else:
+      self._file.write(_line(record))
+      self._file.flush()
+
+  def flush(self) -> None:
+    """Call where the file must not be behind: before checkpoints."""
+    if self._lines is not None:
+      self._path.write_text("".join(self._lines))
+
+  def close(self) -> None:
+    self.flush()
+    if self._file is not None:
+      self._file.close()
+
+
+def _line(record: Record) -> str:
+  return json.dumps(record) + "\n"
