@@ -40,6 +40,9 @@ def _changed(changes):
     ("microbatches", 2),
     ("last_step", 9),
     ("log_every", 1),
+    ("remat", "full"),
+    ("attention", "blocked"),
+    ("chunk", 64),
     ("data", "elsewhere"),
     ("evaluation", {"x": {"data": "y", "kind": "cot"}}),
   ],
@@ -53,6 +56,12 @@ def test_a_continuation_may_change_how_it_runs(name, value):
     given = course(**{name: value})
   assert given != course()
   check_continuation(course(), given, step=12)
+
+
+def test_activations_may_be_offloaded_from_now_on():
+  given = course(remat="full", offload=["qkv", "mlp"])
+  check_continuation(course(), given, step=12)
+  check_continuation(given, course(), step=12)
 
 
 @pytest.mark.parametrize(

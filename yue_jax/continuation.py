@@ -17,7 +17,8 @@ from yue_jax.phases import first_steps, phase_at
 _MAY_CHANGE = (
   "mesh.*",
   "model.remat",
-  "model.offload.*",
+  "model.offload",
+  "model.offload[*]",
   "model.attention",
   "loss.chunk",
   "train.*",
