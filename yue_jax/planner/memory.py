@@ -27,13 +27,19 @@ KINDS = ("gradients", "kept activations", "logits", "weights in use", "work")
 class State:
   """Bytes on one device of what a step is given.
 
-  `shapes` are those of the parameters there.
+  Attributes:
+    parameters, optimizer, batch: without padding.
+    stored: shapes of parameters as they lie there, layers stacked.
+    in_use: shapes of weights of one layer, as they lie there and gathered.
+    vocabulary: sizes that an axis over token ids may have.
   """
 
   parameters: int
   optimizer: int
   batch: int
-  shapes: frozenset[tuple[int, ...]]
+  stored: frozenset[tuple[int, ...]]
+  in_use: frozenset[tuple[int, ...]]
+  vocabulary: frozenset[int]
 
   @property
   def total(self) -> int:
@@ -76,14 +82,17 @@ class Memory:
 def state_of(cfg: RunConfig, mesh: Mesh, phase: int) -> State:
   tx = make_optimizer(cfg.optimizer, learning_rate(cfg.phases))
   state = abstract_state(cfg.model, tx, mesh)
-  its = cfg.phases[phase]
+  its, leaves = cfg.phases[phase], jax.tree.leaves(state.params)
   shards = cfg.mesh.replica * cfg.mesh.fsdp * cfg.mesh.context
+  vocabulary = cfg.model.vocab_size
   token = sum(jax.numpy.dtype(d).itemsize for d in FIELDS.values())
   return State(
     _bytes(state.params),
     _bytes(state.opt_state),
     its.samples * its.context * token // shards,
-    frozenset(map(_local, jax.tree.leaves(state.params))),
+    frozenset(_bare(_local(p)) for p in leaves),
+    frozenset(shape for p in leaves for shape in _in_use(p, cfg.model.layers)),
+    frozenset((vocabulary, vocabulary // cfg.mesh.tensor)),
   )
 
 
@@ -104,7 +113,7 @@ def measure(
     needed = None if gib is None else round(gib * 2**30)
   temporaries = dict.fromkeys(KINDS, 0)
   for buffer in _at_peak(compiled.text("buffers"), compiled.text("lifetimes")):
-    temporaries[kind_of(buffer.array, state.shapes, model)] += buffer.size
+    temporaries[kind_of(buffer.array, state, model)] += buffer.size
   return Memory(
     parameters=state.parameters,
     optimizer=state.optimizer,
@@ -118,27 +127,16 @@ def measure(
   )
 
 
-def kind_of(
-  array: hlo.Array, parameters: frozenset[tuple[int, ...]], model: ModelConfig
-) -> str:
-  """Which of KINDS a temporary is, judged by its shape.
-
-  Args:
-    array: the temporary.
-    parameters: shapes of parameters on one device, layers stacked.
-    model: of the step.
-  """
+def kind_of(array: hlo.Array, state: State, model: ModelConfig) -> str:
+  """Which of KINDS a temporary is, judged by its shape."""
   shape = _bare(array.shape)
-  if any(shape == _bare(p) for p in parameters):
+  if shape in state.stored:
     return "gradients" if array.dtype == "f32" else "weights in use"
   if len(array.shape) > 2 and array.shape[0] == model.layers:
     return "kept activations"
-  if any(_is_cut(shape, whole) for whole in _weights(model)):
+  if shape in state.in_use:
     return "weights in use"
-  rows = {p[0] for p in parameters if len(p) == 2 and p[0] != model.layers}
-  if rows & set(shape) or model.vocab_size in shape:
-    return "logits"
-  return "work"
+  return "logits" if state.vocabulary & set(shape) else "work"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,23 +197,17 @@ def _bare(shape: tuple[int, ...]) -> tuple[int, ...]:
   return tuple(sorted(n for n in shape if n != 1))
 
 
-def _weights(model: ModelConfig) -> Iterator[tuple[int, ...]]:
-  """Shapes of whole weights, of one layer or outside them."""
-  d, h = model.width, model.head_width
-  yield from ((d, model.heads, h), (d, model.kv_heads, h))
-  yield from ((d, model.heads * h), (d, model.kv_heads * h))
-  yield from ((d, model.mlp_width), (model.vocab_size, d))
-
-
-def _is_cut(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
-  """Whether a shape is a weight's, whole or cut along one axis at most."""
-  whole = tuple(sorted(whole))
-  if len(shape) != len(whole):
-    return False
-  ratios = [w / s for s, w in zip(shape, whole, strict=True)]
-  return all(r >= 1 and r == int(r) for r in ratios) and ratios.count(1) >= (
-    len(ratios) - 1
-  )
+def _in_use(parameter, layers: int) -> Iterator[tuple[int, ...]]:
+  """Shapes of a weight in a layer: as stored, gathered, heads merged."""
+  spec = [a if a != "fsdp" else None for a in parameter.sharding.spec]
+  whole = parameter.sharding.update(spec=jax.P(*spec))
+  for shape in (_local(parameter), whole.shard_shape(parameter.shape)):
+    if shape[0] == layers:
+      shape = shape[1:]
+    yield _bare(shape)
+    if len(shape) > 2:
+      yield _bare((shape[0] * shape[1], shape[2]))
+      yield _bare((shape[0], shape[1] * shape[2]))
 
 
 def _bytes(tree) -> int:
