@@ -98,6 +98,25 @@ def test_a_reduce_scatter_moves_what_goes_in():
   assert scatter.wire_bytes == 2 * (16 * 64 * 2) * 7 / 8
 
 
+def test_an_all_reduce_of_which_a_slice_is_read_is_a_reduce_scatter():
+  parts = STEP.replace(
+    "bf16[2,64]{1,0} reduce-scatter(", "bf16[16,64]{1,0} all-reduce("
+  ).replace(
+    "  ROOT %t2",
+    "  %part = bf16[2,64]{1,0} dynamic-slice(%scattered, %zero, %zero),"
+    " dynamic_slice_sizes={2,64}\n  ROOT %t2",
+  )
+  asked = {
+    c.kind: c for c in collectives.find(hlo.parse(parts), MESH, layers=LAYERS)
+  }
+  assert asked["reduce-scatter"] == found()["reduce-scatter"]
+  whole = parts.replace("{2,64}\n", "{4,64}\n").replace(
+    "%part = bf16[2", "%part = bf16[4"
+  )
+  asked = collectives.find(hlo.parse(whole), MESH, layers=LAYERS)
+  assert "reduce-scatter" not in {c.kind for c in asked}
+
+
 def test_an_all_reduce_of_all_devices_and_a_permute():
   reduce, permute = found()["all-reduce"], found()["collective-permute"]
   assert (reduce.axes, reduce.group) == (("replica", "fsdp", "tensor"), 16)

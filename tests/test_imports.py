@@ -31,6 +31,7 @@ FORBIDDEN = {
   "metrics": ABOVE_SONGS | SONGS,
   **{name: ABOVE_SONGS for name in SONGS},
   "checks": {"*"},
+  "chips": {"*"},
   "phases": ABOVE_SONGS | SONGS,
   "config_tables": ABOVE_SONGS | SONGS,
   "config": {"data", "world", "sampling"} | SONGS | MODEL | TRAINER,
@@ -41,6 +42,7 @@ FORBIDDEN = {
   "exchange": {"data", "world", "sampling"} | SONGS - {"tokenizer"},
   "sampling": {"data", "world", "main"},
   "train": {"world", "sampling", "main"} | SONGS,
+  "planner": {"data", "world", "sampling", "checkpoint", "main"} | SONGS,
   "main": {"world", "sampling"} | SONGS,
   "__init__": {"*"},
 }  # fmt: skip
@@ -48,6 +50,7 @@ FORBIDDEN = {
 ONLY_IN = {
   "jax": MODEL
   | {"train", "checkpoint", "main", "metrics", "exchange", "sampling"}
+  | {"planner"}
   | {"data/pipeline"},
   "ml_collections": {"main"},
   "grain": {"data"},
@@ -56,7 +59,7 @@ ONLY_IN = {
   "tensorflow_datasets": {"data/tfds_songs"},
   "tensorflow": set(),
   "sentencepiece": {"tokenizer", "exchange/tokenizer"},
-  "matplotlib": set(),
+  "matplotlib": {"planner/plot"},
   "torch": set(),
   "transformers": set(),
   "pickle": set(),
@@ -99,6 +102,12 @@ def test_heavy_packages_stay_where_they_belong(path):
   for package, places in ONLY_IN.items():
     if package in packages:
       assert {name, name.split("/")[0]} & places, f"{name} imports {package}"
+
+
+def test_training_needs_no_planner():
+  for path in modules():
+    if name_of(path).split("/")[0] != "planner":
+      assert not any("planner" in i for i in imports_of(path)), path
 
 
 @pytest.mark.parametrize("name", ["model", "losses", "train"])

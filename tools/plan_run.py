@@ -100,16 +100,16 @@ def _search(cfg: config.RunConfig, slices: topology.Topology) -> None:
   best = search.ranked(found)[: _COMPILE.value]
   print(f"{len(found)} layouts; the fastest that should fit (ESTIMATED):")
   print("\n".join(report.estimated([its for _, its in best])), flush=True)
-  plans = {}
+  plans = []
   for candidate, its in best:
     made = _make(candidate, slices)
     verdict = "fits" if made.fits else "does not fit"
     print(f"compiled {its.layout}: {verdict}", flush=True)
     if made.fits:
-      flags_ = " ".join(search.flags_of(candidate, _PHASE.value))
-      plans[flags_] = made
-  order = sorted(plans, key=lambda f: plans[f].work.bound.step_seconds)
-  print("\n".join(report.table({f: plans[f] for f in order})))
+      title = " ".join(search.flags_of(candidate, _PHASE.value))
+      plans.append((title, plan.to_json(made)))
+  plans.sort(key=lambda pair: pair[1]["work"]["bound"]["step_seconds"])
+  print("\n".join(report.table(plans)))
 
 
 def _make(cfg: config.RunConfig, slices: topology.Topology) -> plan.Plan:

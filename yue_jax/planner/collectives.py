@@ -10,6 +10,9 @@ padded buffers, and the like) says little about what the hardware moves.
   all-reduce           2 (g - 1) / g of its operand: scattered, then gathered
   all-to-all           (g - 1) / g of its operand
   collective-permute   its operand
+
+The partitioner writes a reduce-scatter as an all-reduce of which each device
+reads its slice; such a pair is counted as what it means.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +24,7 @@ import numpy as np
 
 from yue_jax.planner import hlo
 from yue_jax.planner.flops import pass_of
-from yue_jax.planner.walk import Loop, walk
+from yue_jax.planner.walk import Loop, Visit, walk
 
 KINDS = (
   "all-gather",
@@ -32,10 +35,6 @@ KINDS = (
   "collective-broadcast",
   "collective-permute",
 )
-_SHARE = {  # of the larger of operand and result
-  "all-reduce": 2.0,
-  "collective-permute": 0.0,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,8 +120,12 @@ def _arrays(visit, kind, mesh, layers):
     results = results[1:2]
   for number, result in enumerate(results):
     moved = max(result.bytes, visit.operand(number).bytes) * visit.repeats
+    meant = kind
+    if kind == "all-reduce" and _is_scattered(visit, group):
+      meant = "reduce-scatter"
+      result = visit.computation.users[instruction.name][0].result[0]
     yield Collective(
-      kind,
+      meant,
       result.dtype,
       result.shape,
       axes,
@@ -131,10 +134,27 @@ def _arrays(visit, kind, mesh, layers):
       pass_of(instruction.op_name),
       visit.repeats,
       result.bytes * visit.repeats,
-      moved
-      if kind == "collective-permute"
-      else _SHARE.get(kind, 1.0) * moved * (group - 1) / group,
+      moved * _received(meant, group),
     )
+
+
+def _is_scattered(visit: Visit, group: int) -> bool:
+  """Whether only a slice of an all-reduce is read, one of `group` parts."""
+  name = visit.instruction.name
+  users = visit.computation.users.get(name, [])
+  return len(users) > 0 and all(
+    user.opcode == "dynamic-slice"
+    and user.operands[0] == name
+    and user.result[0].size * group == visit.instruction.result[0].size
+    for user in users
+  )
+
+
+def _received(kind: str, group: int) -> float:
+  """Of the larger of operand and result, what a device must receive."""
+  if kind == "collective-permute":
+    return 1.0
+  return (2 if kind == "all-reduce" else 1) * (group - 1) / group
 
 
 def where(loops: Sequence[Loop], layers: int) -> str:

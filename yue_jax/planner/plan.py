@@ -27,7 +27,8 @@ class Layout:
 
   def __str__(self) -> str:
     used = [f"{n} {s}" for n, s in self.mesh.items() if s > 1] or ["1 device"]
-    return f"{' x '.join(used)}, remat {self.remat}, {self.microbatches} mb"
+    times = f"{self.microbatches} microbatches"
+    return f"{' x '.join(used)}, remat {self.remat}, {times}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -237,6 +238,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
   plain = dataclasses.asdict(plan)
   plain["topology"] = str(plan.topology)
   plain["chips"] = plan.topology.chips
+  plain["layout"]["text"] = str(plan.layout)
   plain["fits"] = plan.fits
   plain["memory"]["headroom"] = plan.memory.headroom
   if plan.work is not None:

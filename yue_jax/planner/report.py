@@ -1,6 +1,6 @@
 """Plans as text."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from yue_jax.planner import collectives
 from yue_jax.planner.estimate import Estimate
@@ -34,7 +34,7 @@ def estimated(found: Sequence[Estimate]) -> Iterator[str]:
     yield "  none of the layouts tried should fit; use more chips"
   for its in found:
     yield (
-      f"  {its.layout!s:46} {_gib(its.needed):>7} of {_gib(its.usable)} GiB,"
+      f"  {its.layout!s:52} {_gib(its.needed):>7} of {_gib(its.usable)} GiB,"
       f" at least {its.bound:.2f} s a step"
     )
 
@@ -145,43 +145,55 @@ _COSTS = {
 }
 
 
-def table(plans: Mapping[str, Plan]) -> Iterator[str]:
-  """One line of Markdown for each plan; `plans` by a title of their own."""
-  heads = (
-    "recipe", "chips", "layout", "needed GiB", "headroom", "FLOPs / model",
-    "gathered / must", "bound s", "by", "tokens/s/chip", "MFU causal",
-    "MFU full", "days", "dollars",
-  )  # fmt: skip
-  yield f"| {' | '.join(heads)} |"
-  yield "|---|---|---|" + "--:|" * 5 + "---|" + "--:|" * 5
-  for title, plan in plans.items():
-    yield f"| {' | '.join(_cells(title, plan))} |"
+_HEADS = (
+  "recipe", "chips", "layout", "state GiB", "peak", "needed", "headroom",
+  "FLOPs / model's", "gathered / must", "bound s", "by", "sum s",
+  "tokens/s/chip", "MFU causal", "MFU full", "days", "k$",
+)  # fmt: skip
 
 
-def _cells(title: str, plan: Plan) -> list[str]:
-  its = plan.memory
-  known = its.needed is not None
+def table(plans: Iterable[tuple[str, Mapping | str]]) -> Iterator[str]:
+  """One line of Markdown for each plan, with its title.
+
+  Plans are as `plan.to_json` gives them, or a word about why there is none.
+  """
+  yield f"| {' | '.join(_HEADS)} |"
+  yield f"|---|---|---|{'--:|' * (len(_HEADS) - 3)}"
+  for title, its in plans:
+    cells = [its] if isinstance(its, str) else _cells(its)
+    yield f"| {' | '.join([title, *cells])} |"
+
+
+def _cells(its: Mapping) -> list[str]:
+  memory, work = its["memory"], its["work"]
+
+  def gib(name):
+    return "?" if memory[name] is None else _gib(memory[name])
+
   cells = [
-    title,
-    str(plan.topology),
-    str(plan.layout),
-    _gib(its.needed) if known else "?",
-    _gib(its.headroom) if known else "?",
+    its["topology"],
+    its["layout"]["text"],
+    _gib(memory["parameters"] + memory["optimizer"]),
+    gib("peak"),
+    gib("needed"),
+    gib("headroom"),
   ]
-  if plan.work is None:
-    return [*cells, "does not fit", *[""] * 8]
-  ratio, bound = ratios(plan), plan.work.bound
+  if work is None:
+    return [*cells, "does not fit"]
+  bound, serial = work["bound"], work["serial"]
+  dollars = bound["dollars"]
   return [
     *cells,
-    f"{ratio['flops']:.2f}",
-    f"{ratio['gathered']:.2f}",
-    f"{bound.step_seconds:.2f}",
-    plan.work.roofline.bound_by,
-    f"{bound.tokens_per_second_per_chip:,.0f}",
-    f"{bound.mfu_causal:.1%}",
-    f"{bound.mfu_full:.1%}",
-    f"{bound.days:,.0f}",
-    _dollars(bound),
+    f"{work['ratios']['flops']:.2f}",
+    f"{work['ratios']['gathered']:.2f}",
+    f"{bound['step_seconds']:.2f}",
+    work["roofline"]["bound_by"],
+    f"{serial['step_seconds']:.2f}",
+    f"{bound['tokens_per_second_per_chip']:,.0f}",
+    f"{bound['mfu_causal']:.1%}",
+    f"{bound['mfu_full']:.1%}",
+    f"{bound['days']:,.1f}",
+    "?" if dollars is None else f"{dollars / 1000:,.0f}",
   ]
 
 
