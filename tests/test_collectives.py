@@ -117,6 +117,15 @@ def test_an_all_reduce_of_which_a_slice_is_read_is_a_reduce_scatter():
   assert "reduce-scatter" not in {c.kind for c in asked}
 
 
+def test_a_layer_taken_out_of_the_loop_still_is_one():
+  peeled = STEP.replace(
+    "/while/body/transpose(jvp())/add",
+    "/while/body/transpose(jvp())/while/body/add",
+  )
+  asked = collectives.find(hlo.parse(peeled), MESH, layers=LAYERS)
+  assert {c.where for c in asked if c.kind == "reduce-scatter"} == {"layer"}
+
+
 def test_an_all_reduce_of_all_devices_and_a_permute():
   reduce, permute = found()["all-reduce"], found()["collective-permute"]
   assert (reduce.axes, reduce.group) == (("replica", "fsdp", "tensor"), 16)

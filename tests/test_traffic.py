@@ -42,3 +42,13 @@ def test_fusions_move_what_they_touch_and_on_chip_memory_costs_nothing():
     "out": 1 + 1,  # reads z; writes one slice in place
   }
   assert traffic.count(hlo.parse(PROGRAM)) == sum(moved.values()) * ARRAY
+
+
+def test_what_is_offloaded_is_counted_apart():
+  offloaded = PROGRAM.replace(
+    "ROOT %out = f32[3,8,128]{2,1,0:T(8,128)}",
+    "ROOT %out = f32[3,8,128]{2,1,0:T(8,128)S(5)}",
+  )
+  module = hlo.parse(offloaded)
+  assert traffic.count(module, traffic.HOST) == ARRAY  # one slice of `out`
+  assert traffic.count(module) == 6 * ARRAY

@@ -6,7 +6,8 @@ Sources, read in 2026:
   [v5p]   https://docs.cloud.google.com/tpu/docs/v5p
   [v6e]   https://docs.cloud.google.com/tpu/docs/v6e
   [tpu7x] https://docs.cloud.google.com/tpu/docs/tpu7x
-  [book]  https://jax-ml.github.io/scaling-book/tpus (table of links; DCN of v4)
+  [book]  https://jax-ml.github.io/scaling-book/tpus: links and DCN of v4, and
+          PCIe to the host; that of tpu7x is assumed to be v6e's
   [price] https://cloud.google.com/tpu/pricing, on demand, US regions, 2025: an
           assumption to be replaced by what you pay
 Bandwidths of links are the documented figure of a chip, which counts both
@@ -32,6 +33,7 @@ class Chip:
     link_bytes: of one link to a neighbour, in one direction.
     torus_dims: dimensions in which it has two neighbours each.
     dcn_bytes: to other slices, in one direction.
+    host_bytes: to the memory of its host, in one direction.
     chips_per_host: whose host memory and network they share.
     dollars_per_hour: list price; None where none is public.
     devices: of JAX in one chip.
@@ -47,6 +49,7 @@ class Chip:
   link_bytes: float
   torus_dims: int
   dcn_bytes: float
+  host_bytes: float
   chips_per_host: int
   dollars_per_hour: float | None
   devices: int = 1
@@ -66,6 +69,7 @@ CHIPS = {
       link_bytes=45e9,
       torus_dims=3,
       dcn_bytes=6.25e9,
+      host_bytes=15e9,
       chips_per_host=4,
       dollars_per_hour=3.22,  # [price]
       chip_config="megacore",
@@ -80,6 +84,7 @@ CHIPS = {
       link_bytes=50e9,
       torus_dims=2,
       dcn_bytes=3.125e9,
+      host_bytes=15e9,
       chips_per_host=8,
       dollars_per_hour=1.20,  # [price]
     ),
@@ -93,6 +98,7 @@ CHIPS = {
       link_bytes=100e9,
       torus_dims=3,
       dcn_bytes=6.25e9,
+      host_bytes=15e9,
       chips_per_host=4,
       dollars_per_hour=4.20,  # [price]
       chip_config="megacore",
@@ -107,6 +113,7 @@ CHIPS = {
       link_bytes=100e9,
       torus_dims=2,
       dcn_bytes=12.5e9,
+      host_bytes=32e9,
       chips_per_host=8,
       dollars_per_hour=2.70,  # [price]
     ),
@@ -120,6 +127,7 @@ CHIPS = {
       link_bytes=100e9,
       torus_dims=3,
       dcn_bytes=12.5e9,
+      host_bytes=32e9,
       chips_per_host=4,
       dollars_per_hour=None,
       devices=2,

@@ -130,7 +130,7 @@ def _arrays(visit, kind, mesh, layers):
       result.shape,
       axes,
       group,
-      where(visit.loops, layers),
+      where(visit.loops, instruction.op_name, layers),
       pass_of(instruction.op_name),
       visit.repeats,
       result.bytes * visit.repeats,
@@ -157,15 +157,21 @@ def _received(kind: str, group: int) -> float:
   return (2 if kind == "all-reduce" else 1) * (group - 1) / group
 
 
-def where(loops: Sequence[Loop], layers: int) -> str:
+def where(loops: Sequence[Loop], op_name: str, layers: int) -> str:
   """Loop of the train step that an instruction is in (see `Collective`).
 
-  The loop over microbatches also carries all layers' weights, but is outside
-  of what is differentiated.
+  Both loops carry all layers' weights. That over microbatches is outermost,
+  and outside of what is differentiated; if there is one microbatch it is
+  gone. A loop that the compiler made anew has no name to tell by, and a turn
+  of the loop over layers that it took out of the loop still belongs to it.
   """
-  for loop in loops:
-    if "jvp(" in loop.instruction.op_name and loop.carries_stack(layers):
+  for depth, loop in enumerate(loops):
+    name = loop.instruction.op_name
+    over_layers = depth > 0 or "jvp(" in name or not name
+    if over_layers and loop.carries_stack(layers):
       return "layer"
+  if len(loops) < 2 and re.search(r"jvp\(\)+/while/body", op_name):
+    return "layer"
   return "microbatch" if loops else "step"
 
 

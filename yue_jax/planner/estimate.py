@@ -59,7 +59,7 @@ class Traced:
   """What is read from a lowered step, on one device.
 
   Attributes:
-    kept: bytes that the layers leave for the backward pass.
+    kept: bytes that the layers leave for the backward pass, but on the host.
     layer: bytes of the largest array inside a layer.
     logits: bytes of the largest array with an entry for every token id.
     recomputed: matrix products done again, of those done once.
@@ -124,7 +124,8 @@ def trace(cfg: RunConfig, topology: Topology, phase: int) -> Traced:
   its, model = cfg.phases[phase], cfg.model
   rows = its.samples // its.microbatches
   on_device = functools.partial(_on_device, cfg, rows)
-  kept, layer, logits, products = 0, 0, 0, {True: 0, False: 0}
+  kept, offloaded, layer, logits = 0, 0, 0, 0
+  products = {True: 0, False: 0}
   for visit in walk(module):
     instruction = visit.instruction
     if instruction.opcode == "while":
@@ -133,6 +134,9 @@ def trace(cfg: RunConfig, topology: Topology, phase: int) -> Traced:
     elif instruction.opcode == "dot":
       again = "rematted_computation" in instruction.op_name
       products[again] += visit.repeats * _product(visit)
+    elif 'placement="pinned_host"' in instruction.attributes:
+      times = visit.repeats // its.microbatches
+      offloaded += times * on_device(instruction.result[0])
     if instruction.opcode in ("parameter", "constant", "while", "tuple"):
       continue
     for array in instruction.result:
@@ -141,7 +145,8 @@ def trace(cfg: RunConfig, topology: Topology, phase: int) -> Traced:
         logits = max(logits, tokens and on_device(array))
       elif tokens and array.shape[0] != model.layers:
         layer = max(layer, on_device(array))
-  return Traced(kept, layer, logits, products[True] / products[False])
+  recomputed = products[True] / products[False]
+  return Traced(kept - offloaded, layer, logits, recomputed)
 
 
 def _is_forward(loop: hlo.Instruction, layers: int) -> bool:

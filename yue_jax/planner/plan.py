@@ -56,6 +56,7 @@ class Work:
       devices together.
     collectives: that the partitioned program asks for.
     hbm_bytes: that the optimised program reads and writes.
+    host_bytes: the same in the host's memory, for what is offloaded.
     must_gather: bytes of weights that FSDP has to gather (`must_gather`).
     roofline: times at peak rates.
     bound: costs at the overlapped time, the best that can be.
@@ -66,6 +67,7 @@ class Work:
   model_flops: float
   collectives: Sequence[Collective]
   hbm_bytes: int
+  host_bytes: int
   must_gather: int
   roofline: Roofline
   bound: Cost
@@ -173,12 +175,15 @@ def _work(cfg, topology, mesh, phase, compiled, price) -> Work:
   program = hlo.parse(compiled.text("partitioned"))
   counted = flops.count(program)
   asked = collectives.find(program, dict(mesh.shape), layers=cfg.model.layers)
-  moved = traffic.count(hlo.parse(compiled.text("optimized")))
+  optimized = hlo.parse(compiled.text("optimized"))
+  moved = traffic.count(optimized)
+  offloaded = traffic.count(optimized, traffic.HOST)
   times = roofline(
     topology,
     mesh,
     flops=counted.total,
     hbm_bytes=moved,
+    host_bytes=offloaded,
     collectives=asked,
   )
   its = cfg.phases[phase]
@@ -188,6 +193,7 @@ def _work(cfg, topology, mesh, phase, compiled, price) -> Work:
     * accounting.train_flops_per_token(cfg.model, its.context),
     collectives=asked,
     hbm_bytes=moved,
+    host_bytes=offloaded,
     must_gather=must_gather(cfg, phase),
     roofline=times,
     bound=cost(cfg, topology, phase, times.overlapped, price),

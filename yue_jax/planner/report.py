@@ -123,7 +123,8 @@ def _roofline(plan: Plan) -> Iterator[str]:
   for name, seconds in work.roofline.parts.items():
     mark = "<- bound" if name == work.roofline.bound_by else ""
     yield _row(name, f"{seconds:.3f}", mark)
-  yield f"  ({_gib(work.hbm_bytes)} GiB read and written in HBM)"
+  host = f", {_gib(work.host_bytes)} GiB on the host" if work.host_bytes else ""
+  yield f"  ({_gib(work.hbm_bytes)} GiB read and written in HBM{host})"
   yield ""
   yield "if this were all, and   everything overlapped   nothing did"
   price = "?" if plan.price is None else f"{plan.price:.2f}"

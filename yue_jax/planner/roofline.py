@@ -6,6 +6,7 @@ Each resource alone, at its public peak (`chips`):
   hbm      bytes read and written / bandwidth
   ici      bytes received along an axis / (links that bring them * bandwidth)
   dcn      bytes received from other slices / bandwidth
+  host     bytes read from and written to the host's memory / bandwidth
 
 Links of an axis: two in each dimension of the grid that its devices close to a
 ring, one where they are a line. A group over several slices first works
@@ -34,6 +35,7 @@ class Roofline:
   hbm: float
   ici: Mapping[str, float]
   dcn: Mapping[str, float]
+  host: float = 0.0
 
   @property
   def parts(self) -> dict[str, float]:
@@ -42,6 +44,7 @@ class Roofline:
       "HBM": self.hbm,
       **{f"ICI {axes}": s for axes, s in self.ici.items()},
       **{f"DCN {axes}": s for axes, s in self.dcn.items()},
+      **({"host": self.host} if self.host else {}),
     }
 
   @property
@@ -63,6 +66,7 @@ def roofline(
   *,
   flops: int,
   hbm_bytes: int,
+  host_bytes: int,
   collectives: Sequence[Collective],
 ) -> Roofline:
   """The counts of one device and one step, as times."""
@@ -80,6 +84,7 @@ def roofline(
     hbm_bytes / (chip.hbm_bytes / chip.devices),
     ici,
     dcn,
+    host_bytes / (chip.host_bytes / chip.devices),
   )
 
 

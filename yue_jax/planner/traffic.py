@@ -1,4 +1,4 @@
-"""Bytes that one device reads from and writes to its main memory in a step.
+"""Bytes that one device reads from and writes to a memory in a step.
 
 Counted from the optimised program: each fusion reads its operands and writes
 its results once, loops multiplied out. Slices are counted by what they touch,
@@ -22,47 +22,50 @@ _FREE = {
 _SLICES = {"dynamic-slice", "slice", "gather"}
 _VIEWS = {"bitcast", "convert", "copy", "reshape", "transpose"}
 
+HBM, HOST = 0, 5  # memory spaces, as layouts name them
 
-def count(module: hlo.Module) -> int:
+
+def count(module: hlo.Module, space: int = HBM) -> int:
   """Bytes of one run of an optimised program."""
   return sum(
-    visit.repeats * (_read(module, visit) + _written(module, visit))
+    visit.repeats
+    * (_read(module, visit, space) + _written(module, visit, space))
     for visit in walk(module)
     if visit.instruction.opcode not in _FREE
   )
 
 
-def _read(module: hlo.Module, visit: Visit) -> int:
+def _read(module: hlo.Module, visit: Visit, space: int) -> int:
   instruction = visit.instruction
   if instruction.opcode in _SLICES:
-    return _of_hbm(visit.operand(0)) and instruction.result[0].bytes
+    return _within(visit.operand(0), space) and instruction.result[0].bytes
   if instruction.opcode == "dynamic-update-slice":
-    return _of_hbm(visit.operand(1))
+    return _within(visit.operand(1), space)
   inner = _fused(module, instruction)
   read = 0
-  for number, name in enumerate(dict.fromkeys(instruction.operands)):
+  for name in dict.fromkeys(instruction.operands):
     arrays = visit.computation[name].result
     if inner and len(arrays) == 1:
       number = instruction.operands.index(name)
-      read += min(_of_hbm(arrays[0]), _touched(inner, number))
+      read += min(_within(arrays[0], space), _touched(inner, number))
     else:
-      read += sum(map(_of_hbm, arrays))
+      read += sum(_within(a, space) for a in arrays)
   return read
 
 
-def _written(module: hlo.Module, visit: Visit) -> int:
+def _written(module: hlo.Module, visit: Visit, space: int) -> int:
   instruction = visit.instruction
   if instruction.opcode == "dynamic-update-slice":
-    return _of_hbm(instruction.result[0]) and visit.operand(1).bytes
+    return _within(instruction.result[0], space) and visit.operand(1).bytes
   inner = _fused(module, instruction)
   if inner is None:
-    return sum(map(_of_hbm, _results(instruction)))
+    return sum(_within(a, space) for a in _results(instruction))
   root = inner[inner.root]
   roots = root.operands if root.opcode == "tuple" else (root.name,)
   if len(roots) != len(instruction.result):
-    return sum(map(_of_hbm, instruction.result))
+    return sum(_within(a, space) for a in instruction.result)
   return sum(
-    _of_hbm(array) and min(array.bytes, _update(inner, name))
+    _within(array, space) and min(array.bytes, _update(inner, name))
     for array, name in zip(instruction.result, roots, strict=True)
   )
 
@@ -111,5 +114,5 @@ def _update(inner: hlo.Computation, name: str) -> int:
   return sum(a.bytes for a in instruction.result)
 
 
-def _of_hbm(array: hlo.Array) -> int:
-  return array.bytes if array.space == 0 else 0
+def _within(array: hlo.Array, space: int) -> int:
+  return array.bytes if array.space == space else 0
