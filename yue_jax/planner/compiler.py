@@ -25,9 +25,9 @@ import jax
 from yue_jax.planner.topology import Topology
 from yue_jax.whole_directory import whole_directory
 
-# The last view of the program before layouts: partitioned, simplified, with
-# repeated collectives merged, and nothing yet rewritten for the hardware.
-_PARTITIONED = "simplification-4-spmd"
+# The pass after which the program is partitioned and simplified, and repeated
+# collectives are merged, but none is rewritten for the hardware yet.
+_PARTITIONED = "simplification-4"
 _FILES = {
   "partitioned": f"*.after_{_PARTITIONED}.*.txt",
   "optimized": "*.after_optimizations.txt",
@@ -117,7 +117,8 @@ def _key(lowered, topology) -> tuple[str, dict[str, str]]:
   }
   flags = os.environ.get("LIBTPU_INIT_ARGS", "")
   digest = hashlib.sha256(lowered.as_text().encode())
-  digest.update(json.dumps([str(topology), flags, versions]).encode())
+  settings = [str(topology), flags, versions, _PARTITIONED]
+  digest.update(json.dumps(settings).encode())
   return digest.hexdigest()[:24], versions
 
 
@@ -128,7 +129,7 @@ def _compile(lowered, versions, out: pathlib.Path) -> None:
       compiled = lowered.compile(
         compiler_options={
           "xla_dump_to": dump,
-          "xla_dump_hlo_pass_re": f".*{_PARTITIONED}",
+          "xla_dump_hlo_pass_re": f"^{_PARTITIONED}$",
           "xla_dump_large_constants": True,  # the masks of attention kernels
         }
       )

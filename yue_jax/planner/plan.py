@@ -260,7 +260,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
   return plain
 
 
-def ratios(plan: Plan) -> dict[str, float]:
+def ratios(plan: Plan) -> dict[str, Any]:
   """What a step does, of what it has to do.
 
   flops: counted in the program, of the model's (causal), all devices.
@@ -268,20 +268,25 @@ def ratios(plan: Plan) -> dict[str, float]:
   permuted: bytes of collective-permutes along fsdp, of `must_gather`: the
     compiler may make rings of gathers and scatters, and overlap each turn
     with a part of the product.
-  table_gathers: of an embedding table, head or lookup, in a microbatch.
+  table_gathers: of an embedding table, lookup or head, in a microbatch, by
+    pass.
   float32_gathered: bytes of matrices gathered in float32, of `must_gather`.
   """
   work = plan.work
   along = [c for c in work.collectives if "fsdp" in c.axes]
   gathers = [c for c in along if c.kind == "all-gather"]
   matrices = [c for c in gathers if len(c.shape) > 1]
-  tables = sum(c.count for c in matrices if c.where != "layer")
+  tables = {}
+  for c in matrices:
+    if c.where != "layer":
+      times = c.count / plan.layout.microbatches
+      tables[c.direction] = tables.get(c.direction, 0) + times
   return {
     "flops": work.flops.total * plan.topology.device_count / work.model_flops,
     "gathered": _bytes(gathers) / work.must_gather,
     "permuted": _bytes(c for c in along if c.kind == "collective-permute")
     / work.must_gather,
-    "table_gathers": tables / plan.layout.microbatches,
+    "table_gathers": tables,
     "float32_gathered": _bytes(c for c in matrices if c.dtype == "f32")
     / work.must_gather,
   }

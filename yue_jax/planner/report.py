@@ -109,11 +109,11 @@ def _work(plan: Plan) -> Iterator[str]:
       )
   yield (
     f"  gathered along fsdp: {ratio['gathered']:.3f} of the"
-    f" {_gib(work.must_gather)} GiB it must (in rings of permutes:"
-    f" {ratio['permuted']:.3f}); embedding tables gathered"
-    f" {ratio['table_gathers']:g} times a microbatch; in float32:"
-    f" {ratio['float32_gathered']:.3f}"
+    f" {_gib(work.must_gather)} GiB it must, and {ratio['permuted']:.3f} in"
+    f" rings of permutes; in float32: {ratio['float32_gathered']:.3f}"
   )
+  tables = ", ".join(f"{n:g} {k}" for k, n in ratio["table_gathers"].items())
+  yield f"  embedding tables gathered in a microbatch: {tables or 'never'}"
   yield ""
 
 
