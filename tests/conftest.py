@@ -6,6 +6,7 @@ those of float32 arithmetic. Rank promotion is an error: a silently broadcast
 axis is the most common way to a wrong loss.
 """
 
+import importlib.util
 import os
 import pathlib
 
@@ -26,6 +27,11 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 import jax  # noqa: E402 - reads the environment
 import pytest  # noqa: E402
 
+# For tests that run the TPU compiler, which needs no TPU.
+needs_libtpu = pytest.mark.skipif(
+  importlib.util.find_spec("libtpu") is None,
+  reason="no libtpu; install the [tpu] extra",
+)
 REFERENCE = ROOT.parent / "shared" / "reference"
 
 

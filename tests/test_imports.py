@@ -36,6 +36,7 @@ FORBIDDEN = {
   "locations": ABOVE_SONGS - {"config"} | SONGS,
   **{name: ABOVE_SONGS for name in SONGS},
   "checks": {"*"},
+  "chips": {"*"},
   "phases": ABOVE_SONGS | SONGS,
   "config_tables": ABOVE_SONGS | SONGS,
   "config": {"data", "world", "sampling"} | SONGS | MODEL | TRAINER,
@@ -50,6 +51,7 @@ FORBIDDEN = {
   "sampling": {"data", "world", "main"},
   "train": {"world", "sampling", "main"} | SONGS,
   "processes": {"*"},
+  "planner": {"data", "world", "sampling", "checkpoint", "main"} | SONGS,
   "main": {"world", "sampling"} | SONGS,
   "__init__": {"*"},
 }  # fmt: skip
@@ -77,7 +79,7 @@ DATA = {
 ONLY_IN = {
   "jax": MODEL
   | {"train", "checkpoint", "checkpoint_arrays", "main", "metrics", "processes"}
-  | {"exchange", "sampling"}
+  | {"exchange", "sampling", "planner"}
   | {"data/pipeline"},
   "ml_collections": {"main"},
   "grain": {"data"},
@@ -86,7 +88,7 @@ ONLY_IN = {
   "tensorflow_datasets": {"data/tfds_songs"},
   "tensorflow": set(),
   "sentencepiece": {"tokenizer", "exchange/tokenizer"},
-  "matplotlib": set(),
+  "matplotlib": {"planner/plot"},
   "torch": set(),
   "transformers": set(),
   "pickle": set(),
@@ -139,6 +141,12 @@ def test_heavy_packages_stay_where_they_belong(path):
   for package, places in ONLY_IN.items():
     if package in packages:
       assert {name, name.split("/")[0]} & places, f"{name} imports {package}"
+
+
+def test_training_needs_no_planner():
+  for path in modules():
+    if name_of(path).split("/")[0] != "planner":
+      assert not any("planner" in i for i in imports_of(path)), path
 
 
 @pytest.mark.parametrize("name", ["model", "losses", "train"])

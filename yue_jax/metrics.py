@@ -15,19 +15,9 @@ import jax
 import numpy as np
 import tensorboardX
 
+from yue_jax import chips
 from yue_jax.json_lines import JsonLines, read_lines
 from yue_jax.vocab import Stream
-
-# Dense bfloat16 FLOP/s of one device as JAX names it (vendor data sheets;
-# v5p, v6e and v5e devices are whole chips).
-PEAK_FLOPS = {
-  "TPU v4": 275e12,
-  "TPU v5 lite": 197e12,
-  "TPU v5": 459e12,
-  "TPU v6 lite": 918e12,
-  "NVIDIA A100-SXM4-80GB": 312e12,
-  "NVIDIA H100 80GB HBM3": 989e12,
-}
 
 
 def losses_by_stream(nats, tokens) -> dict[str, float]:
@@ -45,7 +35,7 @@ def losses_by_stream(nats, tokens) -> dict[str, float]:
 
 def utilisation(flops_per_second: float, device: jax.Device) -> float | None:
   """Fraction of the device's peak; None where the peak is not known."""
-  peak = PEAK_FLOPS.get(device.device_kind)
+  peak = chips.peak_flops(device.device_kind)
   return None if peak is None else flops_per_second / peak
 
 

@@ -1,0 +1,265 @@
+"""What a partitioned program asks its devices to send to one another.
+
+Read from the program as the partitioner left it: what the TPU compiler makes
+of it afterwards (all-gathers and reduce-scatters appear as all-reduces of
+padded buffers, and the like) says little about what the hardware moves.
+
+  kind                 bytes that a device must receive, of a group of g
+  all-gather           (g - 1) / g of its result
+  reduce-scatter       (g - 1) / g of its operand
+  all-reduce           2 (g - 1) / g of its operand: scattered, then gathered
+  all-to-all           (g - 1) / g of its operand
+  collective-permute   its operand
+
+The partitioner writes a reduce-scatter as an all-reduce of which each device
+reads its slice; such a pair is counted as what it means.
+"""
+
+from collections.abc import Iterable, Sequence
+import dataclasses
+import math
+import re
+
+import numpy as np
+
+from yue_jax.planner import hlo
+from yue_jax.planner.flops import pass_of
+from yue_jax.planner.walk import Loop, Visit, walk
+
+KINDS = (
+  "all-gather",
+  "all-reduce",
+  "reduce-scatter",
+  "all-to-all",
+  "ragged-all-to-all",
+  "collective-broadcast",
+  "collective-permute",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Collective:
+  """One array that one instruction moves, as often as it runs in a step.
+
+  Attributes:
+    kind: opcode.
+    dtype: of the elements.
+    shape: of the result on one device.
+    axes: of the mesh, along which devices exchange; () if only with itself.
+    group: devices that exchange.
+    where: "layer" inside the loop over layers, "microbatch" inside that over
+      microbatches alone, "step" outside both.
+    direction: "forward", "recomputed", "backward" or "update".
+    count: how often it runs.
+    result_bytes: of its results, all runs together.
+    wire_bytes: that a device must receive, all runs together.
+  """
+
+  kind: str
+  dtype: str
+  shape: tuple[int, ...]
+  axes: tuple[str, ...]
+  group: int
+  where: str
+  direction: str
+  count: int
+  result_bytes: int
+  wire_bytes: float
+
+
+def find(
+  module: hlo.Module, mesh: dict[str, int], *, layers: int
+) -> list[Collective]:
+  """All collectives of one step.
+
+  Args:
+    module: the partitioned program.
+    mesh: sizes of the mesh's axes, outermost first.
+    layers: trips of the loop over layers.
+
+  Raises:
+    ValueError: devices exchange in groups that cannot be read.
+  """
+  found = []
+  for visit in walk(module):
+    kind = visit.instruction.opcode.removesuffix("-start")
+    if kind in KINDS:
+      found += _arrays(visit, kind, mesh, layers)
+  return found
+
+
+def summed(collectives: Iterable[Collective]) -> list[dict]:
+  """Sums over shapes and instructions, most bytes first."""
+  sums = {}
+  for c in collectives:
+    key = (c.kind, c.dtype, c.axes, c.where, c.direction)
+    row = sums.setdefault(
+      key,
+      {
+        "kind": c.kind,
+        "dtype": c.dtype,
+        "axes": list(c.axes),
+        "where": c.where,
+        "direction": c.direction,
+        "count": 0,
+        "result_bytes": 0,
+        "wire_bytes": 0.0,
+      },
+    )
+    row["count"] += c.count
+    row["result_bytes"] += c.result_bytes
+    row["wire_bytes"] += c.wire_bytes
+  return sorted(sums.values(), key=lambda row: -row["result_bytes"])
+
+
+def _arrays(visit, kind, mesh, layers):
+  instruction = visit.instruction
+  axes, group = _groups(instruction, mesh)
+  results = instruction.result
+  if instruction.opcode.endswith("-start"):  # (operands, results, ...)
+    results = results[1:2]
+  for number, result in enumerate(results):
+    moved = max(result.bytes, visit.operand(number).bytes) * visit.repeats
+    meant = kind
+    if kind == "all-reduce" and _is_scattered(visit, group):
+      meant = "reduce-scatter"
+      result = visit.computation.users[instruction.name][0].result[0]
+    yield Collective(
+      meant,
+      result.dtype,
+      result.shape,
+      axes,
+      group,
+      where(visit.loops, instruction.op_name, layers),
+      pass_of(instruction.op_name),
+      visit.repeats,
+      result.bytes * visit.repeats,
+      moved * _received(meant, group),
+    )
+
+
+def _is_scattered(visit: Visit, group: int) -> bool:
+  """Whether only a slice of an all-reduce is read, one of `group` parts."""
+  name = visit.instruction.name
+  users = visit.computation.users.get(name, [])
+  return len(users) > 0 and all(
+    user.opcode == "dynamic-slice"
+    and user.operands[0] == name
+    and user.result[0].size * group == visit.instruction.result[0].size
+    for user in users
+  )
+
+
+def _received(kind: str, group: int) -> float:
+  """Of the larger of operand and result, what a device must receive."""
+  if kind == "collective-permute":
+    return 1.0
+  return (2 if kind == "all-reduce" else 1) * (group - 1) / group
+
+
+def where(loops: Sequence[Loop], op_name: str, layers: int) -> str:
+  """Loop of the train step that an instruction is in (see `Collective`).
+
+  Both loops carry all layers' weights. That over microbatches is outermost,
+  and outside of what is differentiated; if there is one microbatch it is
+  gone. A loop that the compiler made anew has no name to tell by, and a turn
+  of the loop over layers that it took out of the loop still belongs to it.
+  """
+  for depth, loop in enumerate(loops):
+    name = loop.instruction.op_name
+    over_layers = depth > 0 or "jvp(" in name or not name
+    if over_layers and loop.carries_stack(layers):
+      return "layer"
+  if len(loops) < 2 and re.search(r"jvp\(\)+/while/body", op_name):
+    return "layer"
+  return "microbatch" if loops else "step"
+
+
+def _groups(instruction, mesh) -> tuple[tuple[str, ...], int]:
+  """Axes of the mesh along which devices of one group differ, and its size."""
+  if instruction.opcode.startswith("collective-permute"):
+    pairs = _integers(instruction.attribute("source_target_pairs"), 2)
+    return _varying(pairs, mesh), 2
+  groups = replica_groups(instruction.attributes, math.prod(mesh.values()))
+  return _varying(groups, mesh), groups.shape[1]
+
+
+def _varying(groups: np.ndarray, mesh: dict[str, int]) -> tuple[str, ...]:
+  coordinates = np.unravel_index(groups, tuple(mesh.values()))
+  return tuple(
+    name
+    for name, along in zip(mesh, coordinates, strict=True)
+    if (along != along[:, :1]).any()
+  )
+
+
+_IOTA = r"\[([\d,]+)\](?:<=\[([\d,]+)\])?(?:T\(([\d,]+)\))?"
+_GROUPS = re.compile(
+  r"\breplica_groups=(?:"
+  r"(?P<listed>\{[\d,{}]*\})"
+  rf"|(?P<iota>{_IOTA})"
+  rf"|mesh\[(?P<sizes>[^\]]*)\](?:, ?device_ids=\((?P<ids>{_IOTA})\))?"
+  r" ?\{(?P<grouped>[^}]*)\})"
+)
+
+
+def replica_groups(attributes: str, devices: int) -> np.ndarray:
+  """Groups of devices as rows, from any of XLA's ways to write them.
+
+  {{0,2},{1,3}}                         listed; {} for one group of all
+  [2,2]<=[2,2]T(1,0)                    an iota, reshaped and transposed
+  mesh['a'=2,'b'=2] {'a'}               a mesh, and the axes within a group;
+                                        it may name its devices by an iota:
+  mesh['a'=2], device_ids=([2]) {'a'}
+  """
+  found = _GROUPS.search(attributes)
+  if found is None:
+    raise ValueError(
+      "cannot read the replica_groups of a collective in"
+      f" {attributes[:300]!r}; planner.collectives knows {{{{0,1}}}},"
+      " [1,2]<=[2] and mesh['a'=2] {'a'}"
+    )
+  if found["listed"]:
+    listed = found["listed"]
+    if not re.search(r"\d", listed):
+      return np.arange(devices)[None]
+    return _integers(listed, listed[: listed.index("}")].count(",") + 1)
+  if found["iota"]:
+    return _iota(found["iota"])
+  ids = np.arange(devices) if found["ids"] is None else _iota(found["ids"])
+  return _mesh_groups(ids, found["sizes"], found["grouped"])
+
+
+def _iota(text: str) -> np.ndarray:
+  shape, base, order = (
+    tuple(map(int, part.split(","))) if part else None
+    for part in re.fullmatch(_IOTA, text).groups()
+  )
+  base = base or shape
+  ids = np.arange(math.prod(base)).reshape(base)
+  ids = ids if order is None else ids.transpose(order)
+  return ids.reshape(shape)
+
+
+def _mesh_groups(ids: np.ndarray, sizes: str, grouped: str) -> np.ndarray:
+  """An axis may be cut: 'a':(2)4 is the 4-way part of 'a' after a 2-way one."""
+  parts = {
+    name: [(int(size), False)]
+    for name, size in re.findall(r"'(\w+)'=(\d+)", sizes)
+  }
+  for name, before, size in re.findall(r"'(\w+)'(?::\((\d+)\)(\d+))?", grouped):
+    whole = parts[name][0][0]
+    if not size:
+      parts[name] = [(whole, True)]
+    else:
+      after = whole // (int(before) * int(size))
+      parts[name] = [(int(before), False), (int(size), True), (after, False)]
+  flat = [part for cuts in parts.values() for part in cuts]
+  inside = [n for n, (_, together) in enumerate(flat) if together]
+  outside = [n for n, (_, together) in enumerate(flat) if not together]
+  cut = ids.reshape([size for size, _ in flat]).transpose(outside + inside)
+  return cut.reshape(-1, math.prod(flat[n][0] for n in inside))
+
+
+def _integers(text: str, width: int) -> np.ndarray:
+  return np.array(re.findall(r"\d+", text), int).reshape(-1, width)

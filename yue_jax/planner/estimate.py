@@ -1,0 +1,235 @@
+"""Memory and time of a step before it is compiled: estimates, named so.
+
+The state is exact, and so is what a remat policy keeps of the layers: the
+step is traced, and the loop over layers carries what the backward pass will
+read. How much the compiler needs besides, and how well it overlaps, is
+guessed; a plan that matters is compiled.
+"""
+
+from collections.abc import Iterator, Mapping
+import dataclasses
+import functools
+import math
+
+import jax
+from jax.sharding import Mesh
+
+from yue_jax import accounting
+from yue_jax.config import RunConfig
+from yue_jax.planner import hlo, memory
+from yue_jax.planner.collectives import Collective
+from yue_jax.planner.plan import Layout, layout_of, mesh_of, must_gather
+from yue_jax.planner.roofline import transfer
+from yue_jax.planner.topology import Topology, wires
+from yue_jax.planner.walk import Loop, Visit, walk
+from yue_jax.train.step import lower_train_step
+
+# What the compiler needs for temporaries against what is alive of them at the
+# peak, stacks of kept activations aside, which it places without gaps: 1.2 to
+# 1.4 in steps of 0.5 to 7 B parameters.
+_GAPS = 1.3
+# Arrays as large as its largest that a layer works on at a time.
+_AT_A_TIME = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Estimate:
+  """Guesses for one layout: bytes of a device by kind, seconds by resource."""
+
+  layout: Layout
+  memory: Mapping[str, int]
+  usable: int
+  seconds: Mapping[str, float]
+
+  @property
+  def needed(self) -> int:
+    return sum(self.memory.values())
+
+  @property
+  def fits(self) -> bool:
+    return self.needed <= self.usable
+
+  @property
+  def bound(self) -> float:
+    return max(self.seconds.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class Traced:
+  """What is read from a lowered step, on one device.
+
+  Attributes:
+    kept: bytes that the layers leave for the backward pass, but on the host.
+    layer: bytes of the largest array inside a layer.
+    logits: bytes of the largest array with an entry for every token id.
+    recomputed: matrix products done again, of those done once.
+  """
+
+  kept: int
+  layer: int
+  logits: int
+  recomputed: float
+
+  def at(self, rows: int, of_two: "Traced") -> "Traced":
+    """From one row a microbatch, and `of_two`, to any number of them."""
+
+    def line(one: int, two: int) -> int:
+      return one + (rows - 1) * (two - one)
+
+    return Traced(
+      line(self.kept, of_two.kept),
+      line(self.layer, of_two.layer),
+      line(self.logits, of_two.logits),
+      self.recomputed,
+    )
+
+
+def estimate(
+  cfg: RunConfig, topology: Topology, phase: int, traced: Traced
+) -> Estimate:
+  """Guesses memory and time of a step; `traced` is of the same layout."""
+  mesh = mesh_of(cfg, topology)
+  state = memory.state_of(cfg, mesh, phase)
+  parts = accounting.parameters(cfg.model)
+  width = jax.numpy.dtype(cfg.model.dtype).itemsize / cfg.mesh.tensor
+  layer = (parts["attention"] + parts["mlp"]) / cfg.model.layers
+  at_loss = (2 * traced.logits, parts["unembed"] * width)
+  at_layer = (_AT_A_TIME * traced.layer, 2 * layer * width)
+  logits, weights = max(at_loss, at_layer, key=sum)
+  temporaries = {
+    "gradients": state.parameters,
+    "kept activations": traced.kept,
+    "logits" if (logits, weights) == at_loss else "work": logits,
+    "weights in use": weights,
+  }
+  placed = sum(temporaries.values()) - traced.kept
+  temporaries["gaps"] = (_GAPS - 1) * placed
+  return Estimate(
+    layout=layout_of(cfg, phase),
+    memory={
+      "parameters": state.parameters,
+      "optimizer": state.optimizer,
+      "batch": state.batch,
+      **{name: round(size) for name, size in temporaries.items()},
+    },
+    usable=round(topology.chip.usable_hbm_gib * 2**30),
+    seconds=_seconds(cfg, topology, mesh, phase, traced),
+  )
+
+
+def trace(cfg: RunConfig, topology: Topology, phase: int) -> Traced:
+  """Lowers the step, without compiling it, and reads what it keeps."""
+  lowered = lower_train_step(cfg, mesh_of(cfg, topology), phase=phase)
+  module = hlo.parse(lowered.as_text("hlo", debug_info=True))
+  its, model = cfg.phases[phase], cfg.model
+  rows = its.samples // its.microbatches
+  on_device = functools.partial(_on_device, cfg, rows)
+  kept, offloaded, layer, logits = 0, 0, 0, 0
+  products = {True: 0, False: 0}
+  for visit in walk(module):
+    instruction = visit.instruction
+    if instruction.opcode == "while":
+      if _is_forward(instruction, model.layers):
+        kept = max(kept, sum(map(on_device, _kept(instruction, model.layers))))
+    elif instruction.opcode == "dot":
+      again = "rematted_computation" in instruction.op_name
+      products[again] += visit.repeats * _product(visit)
+    elif 'placement="pinned_host"' in instruction.attributes:
+      times = visit.repeats // its.microbatches
+      offloaded += times * on_device(instruction.result[0])
+    if instruction.opcode in ("parameter", "constant", "while", "tuple"):
+      continue
+    for array in instruction.result:
+      tokens = rows in array.shape or its.context in array.shape
+      if model.vocab_size in array.shape:
+        logits = max(logits, tokens and on_device(array))
+      elif tokens and array.shape[0] != model.layers:
+        layer = max(layer, on_device(array))
+  recomputed = products[True] / products[False]
+  return Traced(kept - offloaded, layer, logits, recomputed)
+
+
+def _is_forward(loop: hlo.Instruction, layers: int) -> bool:
+  ours = "jvp(" in loop.op_name and "transpose(" not in loop.op_name
+  return ours and Loop(layers, loop).carries_stack(layers)
+
+
+def _kept(loop: hlo.Instruction, layers: int) -> Iterator[hlo.Array]:
+  """Stacks that the loop over layers fills: all but its weights, in float32.
+
+  Norms of the residual stream may be float32 as well, but have more axes.
+  """
+  for array in loop.result:
+    stacked = len(array.shape) > 2 and array.shape[0] == layers
+    if stacked and (array.dtype != "f32" or len(array.shape) > 4):
+      yield array
+
+
+def _on_device(cfg: RunConfig, rows: int, array: hlo.Array) -> int:
+  """Bytes on one device of an array whose shape may be that of all devices."""
+  mesh, model = cfg.mesh, cfg.model
+  cut = 1
+  if rows in array.shape[:2]:
+    cut *= mesh.replica * mesh.fsdp * mesh.context
+  along_tensor = {
+    model.heads,
+    model.kv_heads,
+    model.mlp_width,
+    model.vocab_size,
+  }
+  if along_tensor & set(array.shape):
+    cut *= mesh.tensor
+  return array.bytes // cut
+
+
+def _product(visit: Visit) -> int:
+  left = visit.operand(0).shape
+  axes = visit.instruction.axes("lhs_contracting_dims")
+  return visit.instruction.result[0].size * math.prod(left[a] for a in axes)
+
+
+def _seconds(
+  cfg: RunConfig, topology: Topology, mesh: Mesh, phase: int, traced: Traced
+) -> dict[str, float]:
+  """Matrix units and wires; HBM is not estimated."""
+  its, model = cfg.phases[phase], cfg.model
+  flops = its.tokens_per_step * accounting.train_flops_per_token(
+    model, its.context
+  )
+  flops *= (1 + traced.recomputed) / topology.chips
+  seconds = {"matrix units": flops / topology.chip.flops}
+  for axis, moved in _moved(cfg, phase, traced).items():
+    if cfg.mesh.__dict__[axis] > 1:
+      link, network = transfer(
+        moved, wires(topology, mesh, (axis,)), topology.chip
+      )
+      seconds[axis] = link + network
+  return seconds
+
+
+def _moved(cfg, phase, traced) -> dict[str, Collective]:
+  """What each axis of the mesh moves in a step, as one collective of it."""
+  its, model, mesh = cfg.phases[phase], cfg.model, cfg.mesh
+  width = jax.numpy.dtype(model.dtype).itemsize
+  tokens = its.tokens_per_step // (mesh.replica * mesh.fsdp * mesh.context)
+  passes = 2 + (traced.recomputed > 0.2)
+  weights = accounting.parameter_count(model) // mesh.tensor
+  gradients = its.microbatches * width * weights
+  keys = 2 * model.kv_heads // mesh.tensor * model.head_width
+  return {
+    "replica": _all(2 * gradients // mesh.fsdp, mesh.replica),
+    "fsdp": _all(must_gather(cfg, phase) + gradients, mesh.fsdp),
+    "context": _all(
+      passes * model.layers * tokens * mesh.context * keys * width,
+      mesh.context,
+    ),
+    # One all-reduce after attention, one after the MLP.
+    "tensor": _all(
+      2 * 2 * passes * model.layers * tokens * model.width * width, mesh.tensor
+    ),
+  }
+
+
+def _all(moved: int, group: int) -> Collective:
+  received = moved * (group - 1) / group
+  return Collective("all-gather", "", (), (), group, "", "", 1, moved, received)

@@ -1,0 +1,147 @@
+"""Layouts of a step: which there are, which should fit, which are fast."""
+
+from collections.abc import Iterator, Sequence
+import dataclasses
+import itertools
+import math
+
+from yue_jax.config import REMAT, MeshConfig, RunConfig
+from yue_jax.planner.estimate import Estimate, Traced, estimate, trace
+from yue_jax.planner.plan import Layout, layout_of
+from yue_jax.planner.topology import Topology
+from yue_jax.sharding import check_divisible
+
+_CUTS = (1, 2, 4)  # along the context and tensor axes
+_ROWS = (1, 2, 4, 8)  # on one device, in one microbatch
+
+
+def estimates(
+  cfg: RunConfig, topology: Topology, phase: int, *, near: bool = False
+) -> Iterator[tuple[RunConfig, Estimate]]:
+  """Layouts that the config allows on a topology, estimated.
+
+  Tracing takes seconds, so it is done for one and for two rows of each kind
+  of layout, and the others are on the line through them.
+
+  Args:
+    cfg: what is to be laid out.
+    topology: on what.
+    phase: of the config.
+    near: leave out meshes that cut sequences or weights along other axes than
+      the config's, or more than twice as often.
+  """
+  traced = {}
+  for rows, candidate in layouts(cfg, topology, phase):
+    mesh = candidate.mesh
+    if near and not _is_near(cfg.mesh, mesh):
+      continue
+    alike = candidate.model.remat, mesh.context, mesh.tensor
+    if alike not in traced:
+      traced[alike] = _traced(candidate, topology, phase)
+    one, two = traced[alike]
+    of_rows = one.at(rows, of_two=two)
+    yield candidate, estimate(candidate, topology, phase, of_rows)
+
+
+def layouts(
+  cfg: RunConfig, topology: Topology, phase: int
+) -> Iterator[tuple[int, RunConfig]]:
+  """The config with every mesh, remat policy and microbatch it can have.
+
+  With each, the rows of one device in one microbatch.
+  """
+  for mesh, remat, rows in itertools.product(_meshes(topology), REMAT, _ROWS):
+    candidate = _with(cfg, mesh, remat, rows)
+    if candidate is not None:
+      yield rows, candidate
+
+
+def nearest(layout: Layout, found: Sequence[Estimate]) -> list[Estimate]:
+  """Those that should fit, the least different from `layout` first."""
+
+  def distance(its: Estimate):
+    sizes = zip(layout.mesh.values(), its.layout.mesh.values(), strict=True)
+    factors = [abs(math.log2(a / b)) for a, b in sizes]
+    factors.append(
+      abs(math.log2(layout.microbatches / its.layout.microbatches))
+    )
+    return sum(factors) + (layout.remat != its.layout.remat), its.bound
+
+  return sorted((e for e in found if e.fits), key=distance)
+
+
+def ranked(
+  found: Sequence[tuple[RunConfig, Estimate]],
+) -> list[tuple[RunConfig, Estimate]]:
+  """Those that should fit, by estimated time, then by memory."""
+  fitting = [pair for pair in found if pair[1].fits]
+  return sorted(fitting, key=lambda pair: (pair[1].bound, pair[1].needed))
+
+
+def flags_of(cfg: RunConfig, phase: int) -> list[str]:
+  """The command-line flags that give a run this layout."""
+  layout = layout_of(cfg, phase)
+  return [
+    *(f"--config.mesh.{axis}={n}" for axis, n in layout.mesh.items()),
+    f"--config.model.remat={layout.remat}",
+    *(
+      f"--config.phases[{n}].microbatches={its.microbatches}"
+      for n, its in enumerate(cfg.phases)
+    ),
+  ]
+
+
+def _meshes(topology: Topology) -> Iterator[MeshConfig]:
+  devices = topology.device_count
+  doublings = (2**n for n in range(devices.bit_length()))
+  replicas = [topology.slices * n for n in doublings]
+  for replica, context, tensor in itertools.product(replicas, _CUTS, _CUTS):
+    fsdp, odd = divmod(devices, replica * context * tensor)
+    if odd or fsdp < 1:
+      continue
+    try:
+      yield MeshConfig(
+        replica=replica, fsdp=fsdp, context=context, tensor=tensor
+      )
+    except ValueError:  # an axis that this version cannot use
+      continue
+
+
+def _with(cfg, mesh, remat, rows) -> RunConfig | None:
+  """The config in another layout; None if its sizes do not allow it."""
+  shards = mesh.replica * mesh.fsdp
+  phases = []
+  for its in cfg.phases:
+    microbatches, odd = divmod(its.samples, rows * shards)
+    if odd or not microbatches:
+      return None
+    phases.append(dataclasses.replace(its, microbatches=microbatches))
+  try:
+    check_divisible(cfg.model, mesh)
+    return dataclasses.replace(
+      cfg,
+      mesh=mesh,
+      model=dataclasses.replace(cfg.model, remat=remat),
+      phases=tuple(phases),
+    )
+  except ValueError:  # not an error here: this layout does not exist
+    return None
+
+
+def _traced(cfg, topology, phase) -> tuple[Traced, Traced]:
+  """One and two rows a microbatch, whatever batch that makes."""
+
+  def of(rows: int) -> Traced:
+    shards = rows * cfg.mesh.replica * cfg.mesh.fsdp
+    its = dataclasses.replace(cfg.phases[phase], samples=shards, microbatches=1)
+    phases = (*cfg.phases[:phase], its, *cfg.phases[phase + 1 :])
+    return trace(dataclasses.replace(cfg, phases=phases), topology, phase)
+
+  return of(1), of(2)
+
+
+def _is_near(one: MeshConfig, other: MeshConfig) -> bool:
+  return all(
+    b in (a, 2 * a)
+    for a, b in ((one.context, other.context), (one.tensor, other.tensor))
+  )
