@@ -5,22 +5,21 @@
   python tools/inspect_data.py runs/stage1 --html run.html
 
 prints documents with the stream of every stretch in colour (text as text,
-where a tokenizer is given), and writes a page with the histogram of lengths,
-how full samples are, the share of every stream, and why rows were rejected.
-Of a run, every source of every phase is shown, with how often its songs are
-read in all; of a data set, the kind that is asked for.
+where a tokenizer is given), and writes a page: for every source the lengths of
+its documents, how full samples are, the share of every stream, and, of a run,
+how often each document is read in a phase and since the run began; of a data
+set, the kind that is asked for and why rows were rejected.
 """
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 import dataclasses
-import html
-import itertools
 import json
 import pathlib
 import sys
 
+import data_page
 import numpy as np
 
 from yue_jax import config
@@ -41,23 +40,39 @@ _COLORS = {  # of streams: ANSI, and the same on the page
   Stream.BACKING: (34, "#3b6fb6"),
   Stream.MIXTURE: (33, "#b8860b"),
 }
-_CODEBOOK = (32, "#3a8f3a")
 _SAMPLES = 64  # that shares of streams are counted on
+_PACKED = 4096  # that fill is counted on
 _BARS = 40
-_STYLE = (
-  "body{font:15px sans-serif;margin:2em auto;max-width:60em}"
-  "table{border-collapse:collapse}td,th{padding:.2em .8em;text-align:right}"
-  "td:first-child,th:first-child{text-align:left}rect{fill:#3b6fb6}"
-)
 
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-  """Samples to look at, with a title and how often they are read, if known."""
+  """Samples to look at.
+
+  Attributes:
+    title: of what.
+    samples: of one source.
+    reading: what a run reads of them; None for a data set.
+  """
 
   title: str
   samples: PlannedSamples
-  passes: float | None = None
+  reading: "Reading | None" = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+  """What a phase reads of a source.
+
+  Attributes:
+    passes: rounds at the end of the phase, since the run began.
+    here: how often the phase begins each document, (documents,).
+    so_far: likewise, since the run began.
+  """
+
+  passes: float
+  here: np.ndarray
+  so_far: np.ndarray
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -72,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"document {number}, {len(ids)} tokens")
         print("  " + " ".join(_colored(ids, streams, tokenizer)))
     if args.html:
-      page = _page(args.path, shown)
+      page = page_of(args.path, shown)
       args.html.write_text(page, encoding="utf-8")
       print(args.html)
   except (ValueError, OSError) as error:
@@ -104,7 +119,7 @@ def _open(args: argparse.Namespace) -> list[Shown]:
     vocab = open_dataset(args.path).vocab
     source = open_source(args.path, args.kind, seed=args.seed, vocab=vocab)
     samples = PlannedSamples(source, context=args.context, seed=args.seed)
-    return [Shown(f"{args.path}, {args.kind}", samples)]
+    return [Shown(f"documents of kind {args.kind}", samples)]
   path = args.path / "config.json"
   if not path.is_file():
     raise ValueError(
@@ -115,15 +130,43 @@ def _open(args: argparse.Namespace) -> list[Shown]:
   course = Course(
     cfg.phases, cfg.data, vocab=cfg.vocab, cache=args.path / "plans"
   )
-  return [
-    Shown(
-      f"phase {phase.config.name}, {line.name}",
-      line.samples,
-      phase.passes[line.name],
-    )
-    for phase in course.phases
-    for line in phase.mixture.lines
-  ]
+  return list(readings(course))
+
+
+def readings(course: Course) -> Iterator[Shown]:
+  """Every source of every phase, with how often it is read."""
+  read: dict[str, np.ndarray] = {}
+  for phase in course.phases:
+    steps = phase.config.steps * phase.config.samples
+    counts = phase.mixture.read_before(steps)
+    for line, count in zip(phase.mixture.lines, counts, strict=True):
+      samples, source = line.samples, line.samples.source.fingerprint
+      here = times_read(samples, line.start, line.start + count)
+      read[source] = read.get(source, 0) + here
+      reading = Reading(phase.passes[line.name], here, read[source])
+      title = f"phase {phase.config.name}: {line.name}"
+      yield Shown(title, samples, reading)
+
+
+def times_read(samples: PlannedSamples, start: int, stop: int) -> np.ndarray:
+  """How often samples `start` to `stop` begin each document, (documents,).
+
+  What is cut is counted where it begins, so that a whole epoch counts one.
+  """
+  times = np.zeros(len(samples.source), np.int64)
+  while start < stop:
+    epoch, first = samples.locate(start)
+    size = samples.samples_in(epoch)
+    last = min(size, first + stop - start)
+    if last - first == size:
+      times += 1
+    else:
+      plan = samples.plan(epoch)
+      for number in range(first, last):
+        for piece in plan.pieces(number):
+          times[piece.document] += piece.start == 0
+    start += last - first
+  return times
 
 
 def _document(
@@ -147,9 +190,9 @@ def _facts(shown: Shown) -> str:
     f" samples of {samples.context:,}, {samples.fill(epoch):.2%} full;"
     f" {songs:,} songs longer than a sample, {cuts:,} cuts"
   )
-  if shown.passes is None:
+  if shown.reading is None:
     return facts
-  return f"{facts}; read {shown.passes:.2f} times by the end of the phase"
+  return f"{facts}; {shown.reading.passes:.2f} rounds by the end of the phase"
 
 
 def _colored(
@@ -159,66 +202,83 @@ def _colored(
     name = "+".join(kind.name.lower() for kind in kinds)
     words = kinds[0] in (Stream.TEXT, Stream.RESTATED) and tokenizer
     what = repr(tokenizer.decode(stretch.tolist())) if words else len(stretch)
-    color = _COLORS.get(kinds[0], _CODEBOOK)[0]
+    color = _color(kinds[0])[0]
     yield f"\x1b[{color}m{name}:{what}\x1b[0m"
 
 
-def _page(path: pathlib.Path, shown: Sequence[Shown]) -> str:
-  title = html.escape(str(path))
-  parts = itertools.chain.from_iterable(map(_section, shown))
-  return "\n".join(
-    [
-      "<!doctype html><html lang=en><meta charset=utf-8>",
-      f"<title>{title}</title>",
-      f"<style>{_STYLE}</style><h1>{title}</h1>",
-      *parts,
-      *_rejections(path),
-      "</html>",
-    ]
-  )
-
-
-def _section(shown: Shown) -> Iterator[str]:
-  samples, epoch = shown.samples, shown.samples.first_epoch
-  yield f"<h2>{html.escape(shown.title)}</h2>"
-  yield f"<p>{html.escape(_facts(shown))}</p>"
-  counts, edges = np.histogram(samples.source.lengths(epoch), bins=_BARS)
-  yield _bars("Lengths of documents, tokens", counts, edges)
-  first = range(min(_SAMPLES, samples.samples_in(epoch)))
-  read = [samples.sample(number) for number in first]
-  fill = [np.count_nonzero(s["segments"]) / samples.context for s in read]
-  counts, edges = np.histogram(fill, bins=20, range=(0, 1))
-  yield _bars(f"How full the first {len(read)} samples are", counts, edges)
-  tokens = sum(np.bincount(s["streams"], minlength=len(Stream)) for s in read)
-  tokens[Stream.PAD] = 0
-  yield "<table><tr><th>stream<th>share of targets</tr>"
-  for stream in Stream:
-    if tokens[stream]:
-      color = _COLORS.get(stream, _CODEBOOK)[1]
-      yield (
-        f"<tr><td style='color:{color}'>{stream.name.lower()}"
-        f"<td>{tokens[stream] / tokens.sum():.2%}</tr>"
-      )
-  yield "</table>"
-
-
-def _bars(title: str, counts: Iterable[int], edges: np.ndarray) -> str:
-  """A histogram as SVG, with the range of every bar in its tooltip."""
-  counts = list(counts)
-  width, most = 720 / len(counts), max(*counts, 1)
-  bars = [
-    f"<rect x='{i * width:.1f}' y='{120 - 110 * count / most:.1f}'"
-    f" width='{width - 1:.1f}' height='{110 * count / most:.1f}'>"
-    f"<title>{edges[i]:.4g} to {edges[i + 1]:.4g}: {count}</title></rect>"
-    for i, count in enumerate(counts)
+def page_of(path: pathlib.Path, shown: Sequence[Shown]) -> str:
+  parts = [
+    data_page.section(part.title, _facts(part), _charts(part)) for part in shown
   ]
-  return (
-    f"<h3>{html.escape(title)}</h3><svg viewBox='0 0 720 140' role=img>"
-    + "".join(bars)
-    + f"<text x=0 y=136 font-size=12>{edges[0]:.4g}</text>"
-    f"<text x=720 y=136 font-size=12 text-anchor=end>{edges[-1]:.4g}</text>"
-    "</svg>"
+  return data_page.page(str(path), [*parts, *_rejections(path)])
+
+
+def _charts(shown: Shown) -> Iterator[str]:
+  samples, epoch = shown.samples, shown.samples.first_epoch
+  lengths, context = samples.source.lengths(epoch), samples.context
+  yield data_page.histogram(
+    "Lengths of documents",
+    *np.histogram(lengths, bins=_BARS, range=(0, max(int(lengths.max()), 1))),
+    of="documents, by tokens",
+    mark=(context, "a sample"),
   )
+  fill = _fill(samples, epoch)
+  yield data_page.histogram(
+    "How full samples are",
+    *np.histogram(fill * 100, bins=_BARS, range=(0, 100)),
+    of=f"the first {len(fill):,} samples, by % of places that hold a token",
+  )
+  first = range(min(_SAMPLES, samples.samples_in(epoch)))
+  tokens = sum(
+    np.bincount(samples.sample(n)["streams"], minlength=len(Stream))
+    for n in first
+  )
+  yield data_page.shares(
+    f"Streams of the targets in {len(first)} samples",
+    {
+      stream.name.lower(): (int(tokens[stream]), _color(stream)[1])
+      for stream in Stream
+      if tokens[stream] and stream != Stream.PAD
+    },
+  )
+  if shown.reading:
+    yield _repeats(shown.reading)
+
+
+def _fill(samples: PlannedSamples, epoch: int) -> np.ndarray:
+  """Shares of the first samples of an epoch that hold a token."""
+  plan = samples.plan(epoch)
+  places = [
+    sum(piece.length for piece in plan.pieces(number))
+    for number in range(min(_PACKED, len(plan)))
+  ]
+  return np.array(places) / samples.context
+
+
+def _repeats(reading: Reading) -> str:
+  here, so_far = np.bincount(reading.here), np.bincount(reading.so_far)
+  here = np.pad(here, (0, len(so_far) - len(here)))
+  documents = len(reading.here)
+
+  def share(count: int) -> str:
+    return f"{count:,} ({count / documents:.1%})" if count else ""
+
+  return data_page.table(
+    "How often documents are read",
+    ("times", "in this phase", "since the run began"),
+    [
+      (times, share(int(now)), share(int(ever)))
+      for times, (now, ever) in enumerate(zip(here, so_far, strict=True))
+      if now or ever
+    ],
+  )
+
+
+def _color(stream: Stream) -> tuple[int, str]:
+  if stream in _COLORS:
+    return _COLORS[stream]
+  lightness = 30 + 6 * (stream - Stream.CODEBOOK_0)
+  return 32, f"hsl(120 42% {lightness}%)"
 
 
 def _rejections(path: pathlib.Path) -> Iterator[str]:
@@ -228,10 +288,12 @@ def _rejections(path: pathlib.Path) -> Iterator[str]:
     return
   with open(listed, encoding="utf-8") as file:
     reasons = Counter(json.loads(line)["reason"] for line in file)
-  yield "<h2>Rejected rows</h2><table><tr><th>reason<th>rows</tr>"
-  for reason, count in reasons.most_common():
-    yield f"<tr><td>{html.escape(reason)}<td>{count:,}</tr>"
-  yield "</table>" if reasons else "</table><p>none</p>"
+  facts = f"{reasons.total():,} rows of the manifests became no song"
+  rows = reasons.most_common()
+  charts = (
+    [data_page.table("By reason", ("reason", "rows"), rows)] if rows else []
+  )
+  yield data_page.section("Rejected rows", facts, charts)
 
 
 def _parser() -> argparse.ArgumentParser:

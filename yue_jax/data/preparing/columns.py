@@ -4,7 +4,6 @@ Only the columns by song that tell duplicates and groups are read as a whole;
 all others go from the parts to the index piece by piece.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import pathlib
@@ -18,6 +17,7 @@ from yue_jax.data.layout import (
   NO_RECORD,
   RUN_COLUMNS,
   SECTION_COLUMNS,
+  SONG_COLUMNS,
   ColumnWriter,
 )
 from yue_jax.data.preparing.chunks import Chunk
@@ -90,9 +90,7 @@ def write_index(
   """
   shutil.rmtree(folder / "index", ignore_errors=True)
   (folder / "index").mkdir()
-  rows = Counter(group=len(groups))
-  for piece in _pieces(parts, keep, languages):
-    rows.update({name: len(column) for name, column in piece.items()})
+  rows = _count_rows(parts, keep)
   with contextlib.ExitStack() as stack:
     writers = {
       name: stack.enter_context(ColumnWriter(folder, name, rows[name]))
@@ -103,6 +101,22 @@ def write_index(
       for name, column in piece.items():
         writers[name].append(column)
     return {name: writer.finish() for name, writer in writers.items()}
+
+
+def _count_rows(parts: PartColumns, keep: np.ndarray) -> dict[str, int]:
+  """Of each column of the data set."""
+  first = sections = runs = 0
+  for *_, columns in parts:
+    section_count = columns["section_count"]
+    here = keep[first : first + len(section_count)]
+    sections += int(section_count[here].sum(dtype=np.int64))
+    runs += int(here[columns["run_song"]].sum())
+    first += len(here)
+  return {
+    **dict.fromkeys(SONG_COLUMNS, int(keep.sum())),
+    **dict.fromkeys(SECTION_COLUMNS, sections),
+    **dict.fromkeys(RUN_COLUMNS, runs),
+  }
 
 
 def _pieces(

@@ -24,9 +24,9 @@ def group_songs(
   Example: ids [30, 20, 10], vocals [7, 0, 0] and mixtures [0, 7, 5] give
   groups [20, 20, 10].
   """
-  order = np.argsort(id_hashes, kind="stable")
-  rank = np.empty(len(order), np.int64)
-  rank[order] = np.arange(len(order))
+  order = np.argsort(id_hashes).astype(np.uint32)
+  rank = np.empty(len(order), np.uint32)
+  rank[order] = np.arange(len(order), dtype=np.uint32)
   songs, firsts = _shared(rank, codes)
   return id_hashes[order[_smallest_connected(len(order), songs, firsts)[rank]]]
 
@@ -38,7 +38,7 @@ def _shared(
   keys = np.concatenate([*codes, np.zeros(0, np.uint64)])
   songs = np.tile(songs, len(codes))
   songs, keys = songs[keys != 0], keys[keys != 0]
-  order = np.argsort(keys, kind="stable")
+  order = np.argsort(keys)  # which song of a code comes first does not matter
   songs, keys = songs[order], keys[order]
   new = np.ones(len(keys), bool)
   new[1:] = keys[1:] != keys[:-1]
@@ -55,7 +55,7 @@ def _smallest_connected(
   round the roots of neighbours are joined and pointers followed, so that
   chains of any length end after a few rounds.
   """
-  parent = np.arange(count)
+  parent = np.arange(count, dtype=np.uint32)
   sizes = np.diff(np.append(firsts, len(songs)))
   while len(songs):
     before = parent.copy()
