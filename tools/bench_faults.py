@@ -159,6 +159,7 @@ class Attempt:
 
   def __init__(self, trial: Trial, command: list[str], processes: int):
     self._trial, self._first_step = trial, trial.last_step()
+    self._began = time.time()
     devices = PROCESSES * DEVICES // processes
     environment = {
       **os.environ,
@@ -226,10 +227,15 @@ class Attempt:
     return False
 
   def _saving(self) -> bool:
+    """Whether this attempt is writing; earlier ones may have left rests."""
     root = self._trial.run_dir / "checkpoints"
-    return root.is_dir() and any(
-      ".orbax-checkpoint-tmp" in name for name in os.listdir(root)
-    )
+    try:
+      return any(
+        path.stat().st_mtime > self._began
+        for path in root.glob("*.orbax-checkpoint-tmp*")
+      )
+    except FileNotFoundError:  # it got its name in this moment
+      return False
 
 
 def differences(trial: Trial, undisturbed: Trial) -> list[str]:
