@@ -6,7 +6,10 @@
 #          are checked; where pip finds none, or with TORCH=, these checks say
 #          that they were not run. (A bare "torch" brings CUDA on Linux.)
 
+# KILLS    how many faults make bench deals out; half a minute each
+
 PYTHON ?= python3
+KILLS ?= 10
 TORCH ?= torch==2.13.0+cpu
 VENV ?= $(if $(filter python3,$(PYTHON)),.venv,.venv-$(notdir $(PYTHON)))
 PIP = $(VENV)/bin/pip install --quiet --disable-pip-version-check
@@ -28,6 +31,7 @@ test: $(VENV)/.test
 bench: $(VENV)/.test
 	$(RUN) tools/bench.py
 	$(RUN) tools/bench_data.py
+	$(RUN) tools/bench_faults.py --kills=$(KILLS)
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff format --check .

@@ -13,7 +13,6 @@ from typing import Any
 from etils import epath
 import jax
 import numpy as np
-import tensorboardX
 
 from yue_jax import chips
 from yue_jax.json_lines import JsonLines, read_lines
@@ -59,6 +58,8 @@ class MetricWriter:
     self._events = self._file = None
     if jax.process_index() != 0:
       return
+    import tensorboardX  # slow: it imports PyTorch where that is installed
+
     self._file = JsonLines(
       epath.Path(run_dir) / "metrics.jsonl",
       keep=lambda record: record["step"] <= resumed_at,
