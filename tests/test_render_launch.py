@@ -301,13 +301,19 @@ def test_the_launched_command_is_understood_by_the_trainer():
     "from yue_jax import config, main;"
     "rest = flags.FLAGS(sys.argv); f = flags.FLAGS;"
     "cfg = config.from_config_dict(f.config);"
-    "print(json.dumps([rest[1:], f.run_dir, cfg.mesh.shape,"
+    "print(json.dumps([rest[1:], f.run_dir, f.local_dir, cfg.mesh.shape,"
     " [p.microbatches for p in cfg.phases]]))"
   )
   _, _, module, *flags = described("v5p:4x4x4", 2).command
   assert module == "yue_jax.main"
   out = subprocess.check_output([sys.executable, "-c", parse, *flags], cwd=ROOT)
-  assert json.loads(out) == [[], RUN_DIR, [2, 64, 1, 1], [6, 6]]
+  assert json.loads(out) == [
+    [],
+    RUN_DIR,
+    launch.LOCAL_DIR,
+    [2, 64, 1, 1],
+    [6, 6],
+  ]
 
 
 def test_the_mesh_must_be_that_of_the_slices():

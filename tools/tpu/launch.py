@@ -19,6 +19,7 @@ ROOT = HERE.parent.parent
 WORKSPACE = "/workspace"
 # With a TPU that does not answer JAX would train on the CPU.
 ENVIRONMENT = {"JAX_PLATFORMS": "tpu,cpu"}
+LOCAL_DIR = "/tmp/yue_jax"  # of every host, for what cannot lie in a bucket
 STOPPED = os.EX_TEMPFAIL  # exit code of a run that was asked to stop
 _FAILED = (1, os.EX_SOFTWARE)  # errors, those of hardware among them
 _CONTAINER = "train"
@@ -137,6 +138,7 @@ def command(
     f"--config={':'.join([path.relative_to(ROOT).as_posix(), *variant])}",
     *overrides,
     f"--run_dir={run_dir}",
+    f"--local_dir={LOCAL_DIR}",
   ]
 
 
