@@ -112,12 +112,8 @@ def make_mesh(
   """
   devices = list(jax.devices() if devices is None else devices)
   shape = cfg.shape
-  if math.prod(shape) != len(devices):
-    raise ValueError(
-      f"mesh {cfg.describe()} needs {math.prod(shape)} devices, but there are"
-      f" {len(devices)}; change mesh.* in the config"
-    )
   slices = len({getattr(d, "slice_index", 0) for d in devices})
+  check_devices(cfg, len(devices), slices)
   if slices == 1:
     # CPU devices have no topology to respect: their order is the mesh.
     if devices[0].platform == "cpu":
@@ -127,11 +123,6 @@ def make_mesh(
         shape, devices, allow_split_physical_axes=True
       )
   else:
-    if shape[0] % slices:
-      raise ValueError(
-        f"mesh.replica={shape[0]} is not a multiple of the {slices} slices;"
-        " only the replica axis may cross slices"
-      )
     grid = mesh_utils.create_hybrid_device_mesh(
       (shape[0] // slices, *shape[1:]),
       (slices, 1, 1, 1),
@@ -144,6 +135,20 @@ def make_mesh(
 def abstract_mesh(cfg: MeshConfig) -> AbstractMesh:
   """The mesh without devices, for tracing what no machine here could run."""
   return AbstractMesh(cfg.shape, AXES, axis_types=_EXPLICIT)
+
+
+def check_devices(cfg: MeshConfig, devices: int, slices: int) -> None:
+  """Refuses a mesh that so many devices, in so many slices, cannot make."""
+  if math.prod(cfg.shape) != devices:
+    raise ValueError(
+      f"mesh {cfg.describe()} needs {math.prod(cfg.shape)} devices, but there"
+      f" are {devices}; change mesh.* in the config"
+    )
+  if cfg.replica % slices:
+    raise ValueError(
+      f"mesh.replica={cfg.replica} is not a multiple of the {slices} slices;"
+      " only the replica axis may cross slices"
+    )
 
 
 def check_divisible(model: ModelConfig, mesh: MeshConfig) -> None:
