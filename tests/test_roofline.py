@@ -3,35 +3,31 @@
 import pytest
 
 from yue_jax.chips import CHIPS
-from yue_jax.planner.collectives import Collective
 from yue_jax.planner.roofline import Roofline, transfer
 from yue_jax.planner.topology import Wires
 
 V5P = CHIPS["v5p"]  # 100e9 bytes/s a link, 6.25e9 to other slices
 
 
-def moved(kind, group, wire_bytes):
-  shape, axes = (1,), ("fsdp",)
-  return Collective(
-    kind, "bf16", shape, axes, group, "layer", "forward", 1, 0, wire_bytes
-  )
-
-
 def test_links_share_what_a_device_receives():
-  gather = moved("all-gather", 64, 63e9)
-  assert transfer(gather, Wires(6, 1), V5P) == (63e9 / 600e9, 0.0)
+  inside, across = transfer(63e9, 64, Wires(6, 1), V5P)
+  assert inside == pytest.approx(63e9 / 600e9)
+  assert across == 0.0
 
 
 def test_between_slices_only_a_share_crosses_the_network():
   """4 GB are reduced over 2 slices of 4: each device sends its quarter."""
-  reduce = moved("all-reduce", 8, 2 * 4e9 * 7 / 8)
-  inside, across = transfer(reduce, Wires(2, 2), V5P)
+  inside, across = transfer(2 * 4e9 * 7 / 8, 8, Wires(2, 2), V5P)
   assert across == pytest.approx(2 * (4e9 / 4) / 2 / 6.25e9)
   assert inside == pytest.approx(2 * 4e9 * 3 / 4 / 200e9)
 
 
 def test_devices_of_one_chip_need_no_links():
-  assert transfer(moved("all-gather", 2, 1e9), Wires(0, 1), V5P) == (0.0, 0.0)
+  assert transfer(1e9, 2, Wires(0, 1), V5P) == (0.0, 0.0)
+
+
+def test_a_permute_between_slices_crosses_whole():
+  assert transfer(1e9, 2, Wires(0, 4), V5P) == (0.0, 1e9 / 6.25e9)
 
 
 def test_a_step_is_bound_by_its_slowest_resource():

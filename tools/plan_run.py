@@ -97,11 +97,12 @@ def _estimate(cfg: config.RunConfig, slices: topology.Topology) -> None:
 
 def _search(cfg: config.RunConfig, slices: topology.Topology) -> None:
   found = list(search.estimates(cfg, slices, _PHASE.value))
-  best = search.ranked(found)[: _COMPILE.value]
+  best = search.ranked(found)
   print(f"{len(found)} layouts; the fastest that should fit (ESTIMATED):")
-  print("\n".join(report.estimated([its for _, its in best])), flush=True)
+  shown = [its for _, its in best[: max(10, _COMPILE.value)]]
+  print("\n".join(report.estimated(shown)), flush=True)
   plans = []
-  for candidate, its in best:
+  for candidate, its in best[: _COMPILE.value]:
     made = _make(candidate, slices)
     verdict = "fits" if made.fits else "does not fit"
     print(f"compiled {its.layout}: {verdict}", flush=True)
@@ -109,7 +110,8 @@ def _search(cfg: config.RunConfig, slices: topology.Topology) -> None:
       title = " ".join(search.flags_of(candidate, _PHASE.value))
       plans.append((title, plan.to_json(made)))
   plans.sort(key=lambda pair: pair[1]["work"]["bound"]["step_seconds"])
-  print("\n".join(report.table(plans)))
+  if plans:
+    print("\n".join(report.table(plans)))
 
 
 def _make(cfg: config.RunConfig, slices: topology.Topology) -> plan.Plan:

@@ -9,7 +9,6 @@ guessed; a plan that matters is compiled.
 from collections.abc import Iterator, Mapping
 import dataclasses
 import functools
-import math
 
 import jax
 from jax.sharding import Mesh
@@ -17,16 +16,16 @@ from jax.sharding import Mesh
 from yue_jax import accounting
 from yue_jax.config import RunConfig
 from yue_jax.planner import hlo, memory
-from yue_jax.planner.collectives import Collective
+from yue_jax.planner.flops import product
 from yue_jax.planner.plan import Layout, layout_of, mesh_of, must_gather
 from yue_jax.planner.roofline import transfer
 from yue_jax.planner.topology import Topology, wires
-from yue_jax.planner.walk import Loop, Visit, walk
+from yue_jax.planner.walk import Loop, walk
 from yue_jax.train.step import lower_train_step
 
 # What the compiler needs for temporaries against what is alive of them at the
-# peak, stacks of kept activations aside, which it places without gaps: 1.2 to
-# 1.4 in steps of 0.5 to 7 B parameters.
+# peak, stacks of kept activations aside, which it places without gaps: 1.1 to
+# 1.4 in compiled steps of 0.5 to 7 B parameters.
 _GAPS = 1.3
 # Arrays as large as its largest that a layer works on at a time.
 _AT_A_TIME = 3
@@ -133,7 +132,7 @@ def trace(cfg: RunConfig, topology: Topology, phase: int) -> Traced:
         kept = max(kept, sum(map(on_device, _kept(instruction, model.layers))))
     elif instruction.opcode == "dot":
       again = "rematted_computation" in instruction.op_name
-      products[again] += visit.repeats * _product(visit)
+      products[again] += visit.repeats * product(visit)
     elif 'placement="pinned_host"' in instruction.attributes:
       times = visit.repeats // its.microbatches
       offloaded += times * on_device(instruction.result[0])
@@ -182,12 +181,6 @@ def _on_device(cfg: RunConfig, rows: int, array: hlo.Array) -> int:
   return array.bytes // cut
 
 
-def _product(visit: Visit) -> int:
-  left = visit.operand(0).shape
-  axes = visit.instruction.axes("lhs_contracting_dims")
-  return visit.instruction.result[0].size * math.prod(left[a] for a in axes)
-
-
 def _seconds(
   cfg: RunConfig, topology: Topology, mesh: Mesh, phase: int, traced: Traced
 ) -> dict[str, float]:
@@ -198,38 +191,31 @@ def _seconds(
   )
   flops *= (1 + traced.recomputed) / topology.chips
   seconds = {"matrix units": flops / topology.chip.flops}
-  for axis, moved in _moved(cfg, phase, traced).items():
-    if cfg.mesh.__dict__[axis] > 1:
-      link, network = transfer(
-        moved, wires(topology, mesh, (axis,)), topology.chip
-      )
-      seconds[axis] = link + network
+  for axis, received in _received(cfg, phase, traced).items():
+    group = mesh.shape[axis]
+    if group > 1:
+      along = wires(topology, mesh, (axis,))
+      seconds[axis] = sum(transfer(received, group, along, topology.chip))
   return seconds
 
 
-def _moved(cfg, phase, traced) -> dict[str, Collective]:
-  """What each axis of the mesh moves in a step, as one collective of it."""
+def _received(cfg, phase, traced) -> dict[str, float]:
+  """Bytes that a device receives in a step along each axis of the mesh."""
   its, model, mesh = cfg.phases[phase], cfg.model, cfg.mesh
   width = jax.numpy.dtype(model.dtype).itemsize
   tokens = its.tokens_per_step // (mesh.replica * mesh.fsdp * mesh.context)
-  passes = 2 + (traced.recomputed > 0.2)
+  passes = model.layers * (2 + (traced.recomputed > 0.2))
   weights = accounting.parameter_count(model) // mesh.tensor
   gradients = its.microbatches * width * weights
   keys = 2 * model.kv_heads // mesh.tensor * model.head_width
-  return {
-    "replica": _all(2 * gradients // mesh.fsdp, mesh.replica),
-    "fsdp": _all(must_gather(cfg, phase) + gradients, mesh.fsdp),
-    "context": _all(
-      passes * model.layers * tokens * mesh.context * keys * width,
-      mesh.context,
-    ),
-    # One all-reduce after attention, one after the MLP.
-    "tensor": _all(
-      2 * 2 * passes * model.layers * tokens * model.width * width, mesh.tensor
-    ),
+  whole = {
+    "replica": 2 * gradients // mesh.fsdp,
+    "fsdp": must_gather(cfg, phase) + gradients,
+    "context": passes * tokens * mesh.context * keys * width,
+    # An all-reduce after attention and one after the MLP: twice there and back.
+    "tensor": 2 * 2 * passes * tokens * model.width * width,
   }
-
-
-def _all(moved: int, group: int) -> Collective:
-  received = moved * (group - 1) / group
-  return Collective("all-gather", "", (), (), group, "", "", 1, moved, received)
+  sizes = dataclasses.asdict(mesh)
+  return {
+    axis: n * (sizes[axis] - 1) / sizes[axis] for axis, n in whole.items()
+  }

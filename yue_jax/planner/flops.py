@@ -45,7 +45,7 @@ def count(module: hlo.Module) -> Flops:
   for visit in walk(module, into=("fusion",)):
     name = pass_of(visit.instruction.op_name)
     if visit.instruction.opcode in ("dot", "convolution"):
-      cost = visit.repeats * _product(visit)
+      cost = visit.repeats * product(visit)
       matmuls[name] = matmuls.get(name, 0) + cost
     elif visit.instruction.opcode == "custom-call":
       cost = visit.repeats * _kernel(visit)
@@ -63,7 +63,8 @@ def pass_of(op_name: str) -> str:
   return "forward" if "jvp(" in op_name else "update"
 
 
-def _product(visit: Visit) -> int:
+def product(visit: Visit) -> int:
+  """FLOPs of one run of a dot or a convolution."""
   result = visit.instruction.result[0]
   if visit.instruction.opcode == "dot":
     left = visit.operand(0).shape

@@ -60,7 +60,13 @@ def _draw_memory(axes, plan: Plan) -> None:
     ylim=(0, 1.05 * max(bottom, its.usable / gib)),
   )
   handles, labels = axes.get_legend_handles_labels()
-  axes.legend(handles[::-1], labels[::-1], fontsize=8, loc="upper right")
+  axes.legend(
+    handles[::-1],
+    labels[::-1],
+    fontsize=8,
+    loc="center left",
+    bbox_to_anchor=(1.0, 0.5),
+  )
 
 
 def _draw_times(axes, plan: Plan) -> None:

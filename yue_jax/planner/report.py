@@ -57,6 +57,8 @@ def _memory(plan: Plan) -> Iterator[str]:
   its = plan.memory
   verdict = "fits" if plan.fits else "DOES NOT FIT"
   yield f"memory of one device, GiB: {verdict}"
+  if plan.refused:
+    yield f"  the compiler: {plan.refused.splitlines()[0][:200]}"
   for name in ("parameters", "optimizer", "batch"):
     yield _row(name, _gib(getattr(its, name)))
   for name, size in its.temporaries.items():

@@ -23,6 +23,7 @@ import dataclasses
 
 from jax.sharding import Mesh
 
+from yue_jax.chips import Chip
 from yue_jax.planner.collectives import Collective
 from yue_jax.planner.topology import Topology, Wires, wires
 
@@ -74,7 +75,8 @@ def roofline(
   for collective in collectives:
     if not collective.axes:
       continue
-    seconds = transfer(collective, wires(topology, mesh, collective.axes), chip)
+    along = wires(topology, mesh, collective.axes)
+    seconds = transfer(collective.wire_bytes, collective.group, along, chip)
     for times, value in zip((ici, dcn), seconds, strict=True):
       if value:
         name = "+".join(collective.axes)
@@ -88,17 +90,25 @@ def roofline(
   )
 
 
-def transfer(collective, its: Wires, chip) -> tuple[float, float]:
-  """Seconds on the links of a slice, and on the network between slices."""
+def transfer(
+  wire_bytes: float, group: int, its: Wires, chip: Chip
+) -> tuple[float, float]:
+  """Seconds on the links of a slice, and on the network between slices.
+
+  Args:
+    wire_bytes: that a device receives from the others of its group.
+    group: devices that exchange.
+    its: wires between them.
+    chip: generation.
+  """
   links = its.links * chip.link_bytes / chip.devices
-  network = chip.dcn_bytes / chip.devices
-  if its.slices == 1:
-    # Without links: devices of one chip, which share its memory.
-    return (collective.wire_bytes / links if links else 0.0), 0.0
-  if collective.kind == "collective-permute":
-    return 0.0, collective.wire_bytes / network
-  inner = collective.group // its.slices
-  whole = collective.wire_bytes * collective.group / (collective.group - 1)
-  across = whole * (its.slices - 1) / its.slices / inner
+  slices = min(its.slices, group)  # a permute has only two ends
+  inner = group // slices
+  whole = wire_bytes * group / (group - 1)
+  across = whole * (slices - 1) / slices / inner
   inside = whole * (inner - 1) / inner
-  return (inside / links if links else 0.0), across / network
+  # Without links: devices of one chip, which share its memory.
+  return (
+    inside / links if links else 0.0,
+    across * chip.devices / chip.dcn_bytes,
+  )
