@@ -11,15 +11,14 @@ and imports. A core's figure is songs per second of processor time, of all
 processes of a command together. Before anything is timed, the CoT documents
 of both are compared, id by id.
 
-Rows are noise as long as songs are: four minutes in 14 sections with lyrics,
-codebook 0 of three tracks. Without --tokenizer, a small one is trained on
-these lyrics; with YuE's own, ids are those of the released vocabulary.
+Songs are those of tools/bench_rows.py, codebook 0 of three tracks. Without
+--tokenizer, a small one is trained on their words; with YuE's own, ids are
+those of the released vocabulary.
 
 Prints JSON, and a table to stderr. No accelerator is used.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import shutil
@@ -31,19 +30,13 @@ import time
 from typing import NamedTuple
 
 from bench_report import report
+from bench_rows import small_tokenizer, write_songs
 import numpy as np
 
 from yue_jax.data.dataset import open_dataset
 from yue_jax.data.sources import make_source
-from yue_jax.songs import TRACK_KEYS
-from yue_jax.tokenizer import train_tokenizer
 
 TOOLS = pathlib.Path(__file__).parent
-LABELS = ("intro", "verse", "chorus", "verse", "chorus", "bridge", "outro")
-SECTIONS, SECTION_FRAMES = 14, 857  # four minutes
-LINES, WORDS = 4, 6  # of a section, of a line
-SYLLABLES = ("mo", "ra", "li", "sen", "du", "ka", "to", "nel", "vi", "shu")
-SMALL_PIECES = 1_000  # of a tokenizer trained on them
 
 
 class Spent(NamedTuple):
@@ -55,11 +48,11 @@ def main() -> None:
   args = _parser().parse_args()
   with tempfile.TemporaryDirectory(dir=args.folder) as name:
     folder = pathlib.Path(name)
-    manifest = write_rows(folder, args.songs)
+    manifest = write_songs(folder, args.songs)
     flags = [f"--tokenizer={args.tokenizer}"]
     if args.tokenizer is None:
-      train_small(manifest, folder / "tokenizer.model")
-      flags = [f"--tokenizer={folder / 'tokenizer.model'}", "--small-vocab"]
+      tokenizer = small_tokenizer(folder / "tokenizer.model")
+      flags = [f"--tokenizer={tokenizer.path}", "--small-vocab"]
     commands = contenders(manifest, folder, args.songs, flags)
     spent = {name: [] for name in commands}
     for number in range(args.rounds + 1):
@@ -74,64 +67,12 @@ def main() -> None:
   figures = {
     "songs": args.songs,
     "tokens_per_song": round(tokens / args.songs),
-    "tokenizer": "YuE's own" if args.tokenizer else f"{SMALL_PIECES} pieces",
+    "tokenizer": "YuE's own" if args.tokenizer else "of 1,000 pieces",
     "rounds": args.rounds,
     "songs_per_second": rows,
     "ratios": ratios(rows),
   }
   report(figures, rows, packages=("numpy", "sentencepiece", "array-record"))
-
-
-def write_rows(folder: pathlib.Path, songs: int) -> pathlib.Path:
-  """A manifest of noise, and the codes it names."""
-  rng = np.random.default_rng(0)
-  words = ["".join(rng.choice(SYLLABLES, 3)) for _ in range(2_000)]
-  manifest = folder / "songs.jsonl"
-  with open(manifest, "w") as file:
-    for number in range(songs):
-      row = _row(folder, number, rng, words)
-      file.write(json.dumps(row) + "\n")
-  return manifest
-
-
-def _row(folder, number: int, rng: np.random.Generator, words) -> dict:
-  lengths = rng.integers(SECTION_FRAMES // 2, SECTION_FRAMES * 3 // 2, SECTIONS)
-  ends = np.cumsum(lengths).tolist()
-  frames = ends[-1]
-  row = {
-    "id": str(number),
-    "audio_length_in_sec": frames / 50,
-    "genres": "inspiring female uplifting pop airy vocal",
-  }
-  for key in TRACK_KEYS.values():
-    row[key] = f"{number}.{key}.npy"
-    codes = rng.integers(0, 1024, (1, frames)).astype(np.int16)
-    np.save(folder / row[key], codes)
-  sections = [
-    {
-      "codec_frame_start": start,
-      "codec_frame_end": end,
-      "line_content": f"[{LABELS[place % len(LABELS)]}]\n{_lyrics(rng, words)}",
-    }
-    for place, (start, end) in enumerate(zip([0, *ends], ends, strict=False))
-  ]
-  return row | {"splitted_lyrics": {"segmented_lyrics": sections}}
-
-
-def _lyrics(rng: np.random.Generator, words) -> str:
-  lines = rng.choice(words, (LINES, WORDS))
-  return "\n".join(" ".join(line) for line in lines) + "\n\n"
-
-
-def train_small(manifest: pathlib.Path, path: pathlib.Path) -> None:
-  with open(manifest) as file:
-    rows = [json.loads(line) for _, line in zip(range(50), file, strict=False)]
-  texts = [
-    section["line_content"]
-    for row in rows
-    for section in row["splitted_lyrics"]["segmented_lyrics"]
-  ]
-  train_tokenizer(texts, path, size=SMALL_PIECES, symbols=["\n"])
 
 
 def contenders(
