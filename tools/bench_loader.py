@@ -303,9 +303,9 @@ def _parser() -> argparse.ArgumentParser:
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   add = parser.add_argument
-  add("--songs", type=int, default=1_000, help="[1000]")
-  add("--rounds", type=int, default=5, help="[5]")
-  add("--tokens", type=int, default=2**22, help="of a round [2^22]")
+  add("--songs", type=int, default=600, help="[600]")
+  add("--rounds", type=int, default=3, help="[3]")
+  add("--tokens", type=int, default=2**21, help="of a round [2^21]")
   add("--folder", type=pathlib.Path, help="for 1 GB [temporary files]")
   return parser
 
