@@ -2,7 +2,7 @@
 
   prepare_songs   tools/prepare_songs.py, as it is: every track validated and
                   hashed, records from which any kind of document is made
-  row_by_row      tools/row_by_row.py, the released preprocessing restated:
+  row_by_row      benchmarks/row_by_row.py, the released preprocessing restated:
                   the CoT documents alone, as ids
 
 Both are run as commands on the same rows, with one process and with as many
@@ -11,7 +11,7 @@ and imports. A core's figure is songs per second of processor time, of all
 processes of a command together. Before anything is timed, the CoT documents
 of both are compared, id by id.
 
-Songs are those of tools/bench_rows.py, codebook 0 of three tracks. Without
+Songs are those of benchmarks/rows.py, codebook 0 of three tracks. Without
 --tokenizer, a small one is trained on their words; with YuE's own, ids are
 those of the released vocabulary.
 
@@ -29,14 +29,18 @@ import tempfile
 import time
 from typing import NamedTuple
 
-from bench_report import report
-from bench_rows import small_tokenizer, write_songs
 import numpy as np
 
+from benchmarks.report import report
+from benchmarks.rows import small_tokenizer, write_songs
 from yue_jax.data.dataset import open_dataset
 from yue_jax.data.sources import make_source
 
-TOOLS = pathlib.Path(__file__).parent
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TOOLS = {
+  "prepare_songs": ["tools/prepare_songs.py"],
+  "row_by_row": ["-m", "benchmarks.row_by_row"],
+}
 
 
 class Spent(NamedTuple):
@@ -87,7 +91,7 @@ def contenders(
       name = f"{tool} {workers}"
       found[name] = [
         sys.executable,
-        str(TOOLS / f"{tool}.py"),
+        *TOOLS[tool],
         str(manifest),
         f"--out={folder / name / 'out'}",
         f"--workers={workers}",
@@ -101,7 +105,7 @@ def run(command: list[str]) -> Spent:
   """Runs a command to its end; the time of its processes is counted too."""
   began = time.perf_counter()
   process = subprocess.Popen(
-    command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
   )
   _, status, usage = os.wait4(process.pid, 0)
   process.returncode = os.waitstatus_to_exitcode(status)

@@ -13,6 +13,7 @@ Both talk in lines of JSON through the child's stdin and stdout.
 from collections.abc import Callable, Mapping, Sequence
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import time
@@ -26,13 +27,20 @@ class Contender:
     first: what it said of its first step.
   """
 
-  def __init__(self, command: Sequence[str], environment: Mapping[str, str]):
+  def __init__(
+    self,
+    command: Sequence[str],
+    *,
+    cwd: pathlib.Path,
+    environment: Mapping[str, str],
+  ):
     began = time.perf_counter()
     self._process = subprocess.Popen(
       command,
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,
+      cwd=cwd,
       env=os.environ | dict(environment),
     )
     self.first = self._answer()

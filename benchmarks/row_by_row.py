@@ -1,9 +1,10 @@
 """The released preprocessing of stage 1, restated: one row, one document.
 
-  python tools/row_by_row.py songs.jsonl --tokenizer tokenizer.model --out OUT
+  python -m benchmarks.row_by_row songs.jsonl --tokenizer tokenizer.model \
+    --out OUT
 
 writes the CoT documents of a manifest to OUT.bin as int32, one after the
-other, and their lengths to OUT.npy: what tools/bench_prepare.py compares with
+other, and their lengths to OUT.npy: what benchmarks/prepare.py compares with
 tools/prepare_songs.py. As in the released code a row is read, its codes are
 loaded, text is divided at special tokens and encoded piece by piece, phrases
 are encoded wherever they stand, every section's codes become lists of ids

@@ -1,4 +1,4 @@
-"""The model, the tokens and the optimiser of tools/bench_step.py.
+"""The model, the tokens and the optimiser of benchmarks/step.py.
 
 Standard library and NumPy: every contender reads it, whatever it computes
 with.

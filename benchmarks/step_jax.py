@@ -1,4 +1,4 @@
-"""Our training step as a contender of tools/bench_step.py, which starts it.
+"""Our training step as a contender of benchmarks/step.py, which starts it.
 
 With --export it writes the initial weights as a Hugging Face folder instead.
 """
@@ -7,7 +7,11 @@ import argparse
 import dataclasses
 import pathlib
 
-from bench_step_shapes import (
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.step_shapes import (
   CONTEXT,
   MATMUL,
   OPTIMIZER,
@@ -16,11 +20,7 @@ from bench_step_shapes import (
   batch,
   model,
 )
-from bench_turns import serve
-import jax
-import jax.numpy as jnp
-import numpy as np
-
+from benchmarks.turns import serve
 from yue_jax.config import LossConfig, MeshConfig
 from yue_jax.optimizer import make_optimizer
 from yue_jax.sharding import SPECS, make_mesh

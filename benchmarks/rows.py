@@ -15,7 +15,7 @@ from yue_jax.songs import TRACK_KEYS
 from yue_jax.tokenizer import Tokenizer, train_tokenizer
 
 _LABELS = ("intro", "verse", "chorus", "verse", "chorus", "bridge", "outro")
-_SECTIONS, _SECTION_FRAMES = 14, 857
+_SECTIONS, _SECTION_FRAMES = 14, (428, 1_286)
 _LINES, _WORDS = 4, 6  # of a section, of a line
 _SYLLABLES = ("mo", "ra", "li", "sen", "du", "ka", "to", "nel", "vi", "shu")
 _FPS, _CODES = 50, 1024
@@ -26,36 +26,19 @@ def write_songs(
 ) -> pathlib.Path:
   """Writes songs.jsonl and the codes it names; returns its path."""
   rng = np.random.default_rng(0)
-  words = _words(rng)
-  rows = []
+  words, rows = _words(rng), []
   for number in range(count):
-    shape = (_SECTIONS,)
-    lengths = rng.integers(
-      _SECTION_FRAMES // 2, _SECTION_FRAMES * 3 // 2, shape
-    )
+    lengths = rng.integers(*_SECTION_FRAMES, _SECTIONS)
     ends = np.cumsum(lengths).tolist()
-    sections = [
-      {
-        "codec_frame_start": start,
-        "codec_frame_end": end,
-        "line_content": f"[{_LABELS[place % len(_LABELS)]}]\n"
-        + "\n".join(_line(rng, words) for _ in range(_LINES))
-        + "\n\n",
-      }
-      for place, (start, end) in enumerate(
-        zip([0, *ends[:-1]], ends, strict=True)
-      )
-    ]
     row = {
       "id": str(number),
       "audio_length_in_sec": ends[-1] / _FPS,
       "genres": "inspiring female uplifting pop airy vocal",
-      "splitted_lyrics": {"segmented_lyrics": sections},
+      "splitted_lyrics": {"segmented_lyrics": _sections(ends, rng, words)},
     }
     for key in TRACK_KEYS.values():
-      row[key] = _write_codes(
-        folder, f"{number}.{key}", rng, codebooks, ends[-1]
-      )
+      name = f"{number}.{key}"
+      row[key] = _write_codes(folder, name, rng, codebooks, ends[-1])
     rows.append(row)
   return _write_manifest(folder / "songs.jsonl", rows)
 
@@ -84,6 +67,21 @@ def small_tokenizer(path: pathlib.Path) -> Tokenizer:
   words = _words(rng)
   lines = [_line(rng, words) for _ in range(2_000)]
   return train_tokenizer(lines, path, size=1_000, symbols=["\n"])
+
+
+def _sections(
+  ends: list[int], rng: np.random.Generator, words: list[str]
+) -> list[dict[str, Any]]:
+  sections = []
+  for place, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+    lyrics = "\n".join(_line(rng, words) for _ in range(_LINES))
+    section = {
+      "codec_frame_start": start,
+      "codec_frame_end": end,
+      "line_content": f"[{_LABELS[place % len(_LABELS)]}]\n{lyrics}\n\n",
+    }
+    sections.append(section)
+  return sections
 
 
 def _words(rng: np.random.Generator) -> list[str]:

@@ -2,7 +2,7 @@
 
   ours   opens columns and plan, finds the samples of a step, reads them
   grain  FirstFit and ConcatThenSplit over ready ids in records, as in
-         tools/bench_loader.py; at a later step its state is restored
+         benchmarks/loader.py; at a later step its state is restored
 
 Every figure is that of a process of its own, in which nothing else happens:
 seconds from the first line after imports to the first batch; and memory after
@@ -29,12 +29,12 @@ import sys
 import tempfile
 import time
 
-from bench_loader import BATCH, BINS, ready_documents, write_documents
-from bench_report import report
-from bench_rows import small_tokenizer, write_songs
 import grain
 import numpy as np
 
+from benchmarks.loader import BATCH, BINS, ready_documents, write_documents
+from benchmarks.report import report
+from benchmarks.rows import small_tokenizer, write_songs
 from yue_jax.data.dataset import Dataset, open_dataset
 from yue_jax.data.pipeline import read_rows
 from yue_jax.data.prepare import prepare
@@ -44,6 +44,7 @@ from yue_jax.data.sources import make_source
 from yue_jax.songs import Rules
 from yue_jax.vocab import Vocab
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 CONTEXT, SAMPLES_PER_STEP = 8_192, 1_024  # of which this process reads BATCH
 STEPS = (0, 10**6)
 COLUMNS = ("record", "tracks", "section_count", "head", "text", "sung", "span")
@@ -85,9 +86,12 @@ def copies(songs: int) -> int:
 
 
 def run(case: str, folder: pathlib.Path, step: int) -> dict[str, float]:
-  command = [sys.executable, __file__, f"--case={case}", f"--step={step}"]
+  command = [sys.executable, "-m", "benchmarks.reader", f"--folder={folder}"]
   done = subprocess.run(
-    [*command, f"--folder={folder}"], check=True, stdout=subprocess.PIPE
+    [*command, f"--case={case}", f"--step={step}"],
+    cwd=ROOT,
+    check=True,
+    stdout=subprocess.PIPE,
   )
   return json.loads(done.stdout)
 

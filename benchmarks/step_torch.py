@@ -1,4 +1,4 @@
-"""transformers' Llama and torch's AdamW as a contender of tools/bench_step.py.
+"""transformers' Llama and torch's AdamW as a contender of benchmarks/step.py.
 
 Their best settings on a CPU: scaled_dot_product_attention, the fused AdamW,
 gradients set to None, all cores; with --compile, loss and gradients come from
@@ -9,11 +9,12 @@ import argparse
 import os
 import pathlib
 
-from bench_step_shapes import MATMUL, OPTIMIZER, RATE, batch
-from bench_turns import serve
 import torch
 from torch.nn import functional
 import transformers
+
+from benchmarks.step_shapes import MATMUL, OPTIMIZER, RATE, batch
+from benchmarks.turns import serve
 
 
 def main() -> None:

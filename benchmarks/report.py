@@ -21,7 +21,7 @@ def report(
 ) -> None:
   """Prints the figures with all that they depend on, and a table of rows."""
   described = {
-    "command": f"python {' '.join(sys.argv)}",
+    "command": " ".join(["python -m", _module(), *sys.argv[1:]]),
     "machine": machine(),
     "versions": {name: importlib.metadata.version(name) for name in packages},
   }
@@ -55,6 +55,10 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
     )
     for line in cells
   )
+
+
+def _module() -> str:
+  return sys.modules["__main__"].__spec__.name
 
 
 def _text(value: object) -> str:
