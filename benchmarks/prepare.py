@@ -2,14 +2,16 @@
 
   prepare_songs   tools/prepare_songs.py, as it is: every track validated and
                   hashed, records from which any kind of document is made
-  row_by_row      benchmarks/row_by_row.py, the released preprocessing restated:
+  row_by_row      the released preprocessing restated (benchmarks.row_by_row):
                   the CoT documents alone, as ids
+  as_released     the same with the lists that make the released code slow; on
+                  a tenth of the rows
 
-Both are run as commands on the same rows, with one process and with as many
-as there are cores, in turns; figures are medians over the rounds, with start
-and imports. A core's figure is songs per second of processor time, of all
+All are run as commands on the same rows, with one process and with as many as
+there are cores, in turns; figures are medians over the rounds, with start and
+imports. A core's figure is songs per second of processor time, of all
 processes of a command together. Before anything is timed, the CoT documents
-of both are compared, id by id.
+are compared, id by id.
 
 Songs are those of benchmarks/rows.py, codebook 0 of three tracks. Without
 --tokenizer, a small one is trained on their words; with YuE's own, ids are
@@ -19,6 +21,9 @@ Prints JSON, and a table to stderr. No accelerator is used.
 """
 
 import argparse
+from collections.abc import Sequence
+import dataclasses
+import itertools
 import os
 import pathlib
 import shutil
@@ -37,15 +42,33 @@ from yue_jax.data.dataset import open_dataset
 from yue_jax.data.sources import make_source
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+OURS = "prepare_songs"
 TOOLS = {
-  "prepare_songs": ["tools/prepare_songs.py"],
+  OURS: ["tools/prepare_songs.py"],
   "row_by_row": ["-m", "benchmarks.row_by_row"],
+  "as_released": ["-m", "benchmarks.row_by_row", "--as-released"],
 }
 
 
 class Spent(NamedTuple):
   seconds: float
   cpu_seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+  """A command on so many songs; it writes to a folder of its own."""
+
+  tool: str
+  processes: int
+  songs: int
+  folder: pathlib.Path
+  command: list[str]
+
+  def run(self) -> Spent:
+    shutil.rmtree(self.folder, ignore_errors=True)
+    self.folder.mkdir()
+    return run(self.command)
 
 
 def main() -> None:
@@ -57,17 +80,14 @@ def main() -> None:
     if args.tokenizer is None:
       tokenizer = small_tokenizer(folder / "tokenizer.model")
       flags = [f"--tokenizer={tokenizer.path}", "--small-vocab"]
-    commands = contenders(manifest, folder, args.songs, flags)
-    spent = {name: [] for name in commands}
-    for number in range(args.rounds + 1):
-      for name, command in commands.items():
-        shutil.rmtree(folder / name, ignore_errors=True)
-        (folder / name).mkdir()
-        spent[name].append(run(command))
-      if not number:  # its time does not count
-        tokens = compare(*(folder / name / "out" for name in [*commands][:2]))
-        spent = {name: [] for name in commands}
-  rows = summarise(spent, args.songs)
+    found = contenders(manifest, folder, args.songs, flags)
+    for contender in found:
+      contender.run()
+    ours, *others = found[: len(TOOLS)]
+    tokens = max(compare(ours, other) for other in others)
+    spent = [[each.run() for each in found] for _ in range(args.rounds)]
+  runs = zip(*spent, strict=True)
+  rows = [summarise(c, own) for c, own in zip(found, runs, strict=True)]
   figures = {
     "songs": args.songs,
     "tokens_per_song": round(tokens / args.songs),
@@ -81,23 +101,28 @@ def main() -> None:
 
 def contenders(
   manifest: pathlib.Path, folder: pathlib.Path, songs: int, flags: list[str]
-) -> dict[str, list[str]]:
-  """Commands by name, ours before the other; each writes to its own folder."""
-  found = {}
-  for workers in sorted({1, os.cpu_count()}):
-    # By default a part has 8,192 songs, and a process is given whole parts.
-    parts = [f"--songs-per-shard={-(-songs // (4 * workers))}"]
-    for tool, own in (("prepare_songs", parts), ("row_by_row", [])):
-      name = f"{tool} {workers}"
-      found[name] = [
-        sys.executable,
-        *TOOLS[tool],
-        str(manifest),
-        f"--out={folder / name / 'out'}",
-        f"--workers={workers}",
-        *flags,
-        *own,
-      ]
+) -> list[Contender]:
+  """By number of processes, and ours first."""
+  with open(manifest) as lines:
+    few = "".join(itertools.islice(lines, songs // 10))
+  (folder / "few.jsonl").write_text(few)
+  found = []
+  for processes, tool in itertools.product(sorted({1, os.cpu_count()}), TOOLS):
+    own = folder / f"{tool}-{processes}"
+    command = [*TOOLS[tool], f"--out={own / 'out'}", f"--workers={processes}"]
+    if tool == OURS:
+      # By default a part has 8,192 songs, and a process is given whole parts.
+      command.append(f"--songs-per-shard={-(-songs // (4 * processes))}")
+    rows = folder / "few.jsonl" if tool == "as_released" else manifest
+    found.append(
+      Contender(
+        tool,
+        processes,
+        songs // 10 if tool == "as_released" else songs,
+        own,
+        [sys.executable, *command, *flags, str(rows)],
+      )
+    )
   return found
 
 
@@ -115,51 +140,42 @@ def run(command: list[str]) -> Spent:
   return Spent(seconds, usage.ru_utime + usage.ru_stime)
 
 
-def compare(ours: pathlib.Path, theirs: pathlib.Path) -> int:
-  """Tokens of all documents, which must be the same in both."""
-  source = make_source(open_dataset(ours), "cot", seed=0)
-  lengths = np.load(theirs.with_suffix(".npy"), allow_pickle=False)
-  np.testing.assert_array_equal(source.lengths(0), lengths)
-  ids = np.fromfile(theirs.with_suffix(".bin"), np.int32)
+def compare(ours: Contender, other: Contender) -> int:
+  """Tokens of all documents of the other, which must be those of ours."""
+  source = make_source(open_dataset(ours.folder / "out"), "cot", seed=0)
+  lengths = np.load(other.folder / "out.npy", allow_pickle=False)
+  np.testing.assert_array_equal(source.lengths(0)[: other.songs], lengths)
+  ids = np.fromfile(other.folder / "out.bin", np.int32)
   ends = np.cumsum(lengths).tolist()
-  for number, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
+  for number, (start, end) in enumerate(
+    zip([0, *ends[:-1]], ends, strict=True)
+  ):
     [part] = source.read(0, number, start=0, length=end - start)
     np.testing.assert_array_equal(part.ids, ids[start:end])
   return ends[-1]
 
 
-def summarise(spent: dict[str, list[Spent]], songs: int) -> list[dict]:
-  """Songs a second by contender: on the clock, and of a core's time."""
-  rows = []
-  for name, runs in spent.items():
-    tool, processes = name.split()
-    seconds, cpu_seconds = (
-      statistics.median(s) for s in zip(*runs, strict=True)
-    )
-    rows.append(
-      {
-        "tool": tool,
-        "processes": int(processes),
-        "per_second": round(songs / seconds, 1),
-        "per_core_second": round(songs / cpu_seconds, 1),
-      }
-    )
-  return rows
+def summarise(contender: Contender, runs: Sequence[Spent]) -> dict[str, object]:
+  """Songs a second: on the clock, and of a core's time."""
+  seconds, cpu_seconds = (statistics.median(s) for s in zip(*runs, strict=True))
+  return {
+    "tool": contender.tool,
+    "processes": contender.processes,
+    "per_second": round(contender.songs / seconds, 1),
+    "per_core_second": round(contender.songs / cpu_seconds, 1),
+  }
 
 
 def ratios(rows: list[dict]) -> dict[str, dict[str, float]]:
-  """Ours over the other, by number of processes."""
-  by_tool = {(row["tool"], row["processes"]): row for row in rows}
+  """Ours over the others, by number of processes."""
+  by = {(row["tool"], row["processes"]): row for row in rows}
   return {
-    f"{processes} processes": {
-      what: round(
-        by_tool["prepare_songs", processes][what]
-        / by_tool["row_by_row", processes][what],
-        2,
-      )
+    f"over {tool}, {processes} processes": {
+      what: round(by[OURS, processes][what] / row[what], 2)
       for what in ("per_second", "per_core_second")
     }
-    for processes in sorted({row["processes"] for row in rows})
+    for (tool, processes), row in by.items()
+    if tool != OURS
   }
 
 

@@ -76,6 +76,8 @@ def _sections(
   for place, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
     lyrics = "\n".join(_line(rng, words) for _ in range(_LINES))
     section = {
+      "offset": start / _FPS,
+      "duration": (end - start) / _FPS,
       "codec_frame_start": start,
       "codec_frame_end": end,
       "line_content": f"[{_LABELS[place % len(_LABELS)]}]\n{lyrics}\n\n",
