@@ -1,6 +1,8 @@
 # Two commands set up everything they need in a virtual environment:
 #   make demo   the whole way in the small world, about a quarter of an hour
 #   make test   the suite
+# and make bench measures (tables here, figures in runs/bench; benchmarks/ says
+# what of), twenty minutes on two cores that have nothing else to do.
 # PYTHON   interpreter that makes the environment
 # TORCH    pip arguments for a CPU build of PyTorch, with which exported weights
 #          are checked; where pip finds none, or with TORCH=, these checks say
@@ -29,8 +31,11 @@ test: $(VENV)/.test
 	$(RUN) -m pytest
 
 bench: $(VENV)/.test
-	$(RUN) tools/bench.py
-	$(RUN) tools/bench_data.py
+	@mkdir -p runs/bench
+	set -e; for name in prepare loader reader step; do \
+	  $(RUN) -m benchmarks.$$name > runs/bench/$$name.json; \
+	done
+	$(RUN) tools/bench_data.py > runs/bench/data.json && cat runs/bench/data.json
 	$(RUN) tools/bench_faults.py --kills=$(KILLS)
 
 lint: $(VENV)/.test

@@ -1,0 +1,1 @@
+"""Benchmarks, each of them a command; README.md says which and what of."""
