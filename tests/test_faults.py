@@ -1,6 +1,7 @@
 """Two processes are killed in every way, and nothing of it is left to see.
 
-Five faults here; tools/bench_faults.py deals out as many as it is told.
+Five faults here, and two damaged checkpoints; tools/bench_faults.py deals out
+as many as it is told.
 """
 
 import os
@@ -32,8 +33,24 @@ def undisturbed(experiment, tmp_path_factory) -> Trial:
   return trial
 
 
+def damage_newest(trial: Trial, *, listed: bool) -> int:
+  """Halves the largest file of a checkpoint; returns its step."""
+  root = trial.run_dir / "checkpoints"
+  step_dir = max(root.glob("[0-9]*[0-9]"), key=lambda p: int(p.name))
+  if not listed:  # then only reading shows it
+    (step_dir / "files.json").unlink()
+  files = [p for p in (step_dir / "params").rglob("*") if p.is_file()]
+  largest = max(files, key=lambda p: p.stat().st_size)
+  os.truncate(largest, largest.stat().st_size // 2)
+  return int(step_dir.name)
+
+
+def finished(trial: Trial) -> int:
+  return sum(1 for _ in (trial.run_dir / "checkpoints").glob("[0-9]*[0-9]"))
+
+
 def test_killed_processes_leave_no_trace(experiment, undisturbed, tmp_path):
-  trial = Trial(experiment, tmp_path / "run")
+  trial, damaged = Trial(experiment, tmp_path / "run"), []
   for fault, codes in (
     (Fault("saving", 0.0, 2, KILL, (1,)), {-KILL, -signal.SIGABRT, 1}),
     (Fault("step", 0.1, 3, KILL, (0,)), {-KILL, -signal.SIGABRT, 1}),
@@ -45,10 +62,15 @@ def test_killed_processes_leave_no_trace(experiment, undisturbed, tmp_path):
       met = attempt.meet(fault)
     assert met["reached"], met
     assert set(met["exit_codes"]) <= codes, met
+    if fault.kill == TERM and finished(trial) > 1:
+      damaged.append(damage_newest(trial, listed=not damaged))
   assert trial.last_step() < undisturbed.last_step()
   trial.finish()
   assert trial.records()[-1]["step"] == undisturbed.last_step()
   assert differences(trial, undisturbed) == []
+  aside = {p.name for p in (trial.run_dir / "damaged").iterdir()}
+  assert aside == {f"{step}-1" for step in damaged}
+  assert len(damaged) == 2
 
 
 def test_the_number_of_hosts_may_change(experiment, undisturbed, tmp_path):

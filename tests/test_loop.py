@@ -1,5 +1,6 @@
 """Whole runs: they resume bit for bit, wherever they were stopped."""
 
+import itertools
 import json
 import math
 import os
@@ -241,6 +242,9 @@ def test_steps_are_compiled_once_a_phase(dataset, tmp_path, caplog):
   lines = read_metrics(tmp_path / "goodput.jsonl")
   spent = [line["step"] for line in lines if "compile" in line["seconds"]]
   assert spent == [1, 3, 7, 9]  # evaluations come after the lines of 2 and 8
+  for before, line in itertools.pairwise(lines):
+    passed = sum(line["seconds"].values())
+    assert passed == pytest.approx(line["time"] - before["time"], abs=0.01)
 
 
 def test_a_transfer_that_does_not_say_so_is_an_error(
@@ -318,6 +322,16 @@ def test_how_often_things_happen(dataset, tmp_path):
   assert steps == {"train": [4, 8, 9], "eval/songs": [3, 6, 9]}
   kept = {int(p.name) for p in (tmp_path / "checkpoints").iterdir()}
   assert kept == {6, 8, 9}
+
+
+@pytest.mark.parametrize(("minutes", "kept"), [(0.0, {4}), (1e-9, {3, 4})])
+def test_checkpoints_by_time(dataset, tmp_path, minutes, kept):
+  train(
+    run_dict(dataset, train={"last_step": 4, "checkpoint_minutes": minutes}),
+    tmp_path,
+  )
+  there = (tmp_path / "checkpoints").iterdir()
+  assert {int(p.name) for p in there} == kept
 
 
 @pytest.mark.parametrize(

@@ -60,21 +60,27 @@ def main(argv: list[str]) -> None:
   if not jax.config.jax_compilation_cache_dir:  # JAX_COMPILATION_CACHE_DIR
     jax.config.update("jax_compilation_cache_dir", f"{_RUN_DIR.value}/compiled")
   try:
-    _join()
-    _log.info("%d devices: %s", jax.device_count(), jax.devices()[0])
-    opened = loop.Run(
-      config.from_config_dict(_CONFIG.value),
-      _RUN_DIR.value,
-      local_dir=_LOCAL_DIR.value,
-    )
+    opened = _open()
   except (ValueError, TypeError, OSError, ImportError) as error:
     _fail(f"main: {error}")
+  except (Exception, KeyboardInterrupt):
+    _fail(traceback.format_exc())
   try:
     opened.train()
-  except Exception:
+  except (Exception, KeyboardInterrupt):
     _fail(traceback.format_exc())
   if opened.stopped:
     sys.exit(os.EX_TEMPFAIL)
+
+
+def _open() -> loop.Run:
+  _join()
+  _log.info("%d devices: %s", jax.device_count(), jax.devices()[0])
+  return loop.Run(
+    config.from_config_dict(_CONFIG.value),
+    _RUN_DIR.value,
+    local_dir=_LOCAL_DIR.value,
+  )
 
 
 def _join() -> None:

@@ -137,7 +137,7 @@ class Run:
         self._checkpointer.close()  # a save under way is finished first
         error.add_note(f"The last good checkpoint is that of {self._saved()}.")
         raise
-    self._checkpointer.close()
+      self._checkpointer.close()
     self._goodput.lap("checkpoint")
     self._goodput.write(self._checkpointer.latest_step)
     self._goodput.close()
