@@ -43,7 +43,7 @@ def count(module: hlo.Module) -> Flops:
   """
   matmuls, kernels = {}, {}
   for visit in walk(module, into=("fusion",)):
-    name = pass_of(visit.instruction.op_name)
+    name = pass_of(visit.path)
     if visit.instruction.opcode in ("dot", "convolution"):
       cost = visit.repeats * product(visit)
       matmuls[name] = matmuls.get(name, 0) + cost
@@ -54,13 +54,13 @@ def count(module: hlo.Module) -> Flops:
   return Flops(matmuls, kernels)
 
 
-def pass_of(op_name: str) -> str:
+def pass_of(path: str) -> str:
   """Pass that an instruction belongs to, from JAX's path to it."""
-  if "rematted_computation" in op_name:
+  if "rematted_computation" in path:
     return "recomputed"
-  if "transpose(" in op_name:
+  if "transpose(" in path:
     return "backward"
-  return "forward" if "jvp(" in op_name else "update"
+  return "forward" if "jvp(" in path else "update"
 
 
 def product(visit: Visit) -> int:

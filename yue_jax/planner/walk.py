@@ -36,7 +36,8 @@ class Visit:
   """An instruction, where it stands, and how often it runs in all.
 
   `known` holds the constants that reach it as elements of the tuple that the
-  enclosing loop carries.
+  enclosing loop carries. `path` is JAX's path to it: names in a computation
+  that is called begin at the call.
   """
 
   instruction: Instruction
@@ -44,6 +45,7 @@ class Visit:
   repeats: int
   loops: tuple[Loop, ...]
   known: Mapping[int, Instruction]
+  path: str
 
   def operand(self, number: int) -> Array:
     """Type of an operand that is one array."""
@@ -71,25 +73,30 @@ def walk(module: Module, into: Collection[str] = ()) -> Iterator[Visit]:
   """
   entered = {"call", "async-start", *into}
   yield from _walk(
-    module, module.computations[module.entry], 1, (), {}, entered
+    module, module.computations[module.entry], 1, (), {}, entered, ""
   )
 
 
-def _walk(module, computation, repeats, loops, known, entered):
+def _walk(module, computation, repeats, loops, known, entered, callers):
   for instruction in computation.instructions.values():
-    yield Visit(instruction, computation, repeats, loops, known)
+    path = f"{callers}{instruction.op_name}"
+    yield Visit(instruction, computation, repeats, loops, known, path)
     called = [module.computations[c] for c in instruction.called]
     if instruction.opcode == "while":
       body = module.computations[instruction.attribute("body").lstrip("%")]
       inside = _carried(computation, instruction, body, known)
       trips = _trips(module, computation, instruction, body, known, inside)
       within = (*loops, Loop(trips, instruction))
-      yield from _walk(module, body, repeats * trips, within, inside, entered)
+      yield from _walk(
+        module, body, repeats * trips, within, inside, entered, callers
+      )
     elif instruction.opcode == "conditional":
       longest = max(called, key=lambda c: len(c.instructions))
-      yield from _walk(module, longest, repeats, loops, {}, entered)
+      yield from _walk(module, longest, repeats, loops, {}, entered, callers)
     elif instruction.opcode in entered and called:
-      yield from _walk(module, called[0], repeats, loops, {}, entered)
+      # What was fused kept its own name.
+      inside = callers if instruction.opcode == "fusion" else f"{path}/"
+      yield from _walk(module, called[0], repeats, loops, {}, entered, inside)
 
 
 def _trips(module, computation, loop, body, known, inside) -> int:
