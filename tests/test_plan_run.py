@@ -157,15 +157,16 @@ def test_search_ranks_what_fits(experiment, tmp_path):
   text = plan_run(
     f"--config={experiment}",
     "--topology=v5e:2x2",
-    "--config.model.kv_heads=1",  # no tensor axis: fewer layouts to trace
+    "--config.mesh.fsdp=4",
     "--search",
+    "--vary=microbatches",
     "--compile=1",
     f"--cache={tmp_path}",
   )
   assert "should fit (ESTIMATED)" in text
   assert "compiled " in text and ": fits" in text
   last = text.strip().splitlines()[-1]
-  assert last.startswith("| --config.mesh.replica=")
+  assert last.startswith("| --config.mesh.replica=1 --config.mesh.fsdp=4")
 
 
 def test_the_7b_is_traced_without_compiling():

@@ -45,6 +45,9 @@ _ESTIMATE = flags.DEFINE_bool(
   "estimate", False, "Trace the step and estimate; compile nothing."
 )
 _SEARCH = flags.DEFINE_bool("search", False, "Try other layouts.")
+_VARY = flags.DEFINE_multi_enum(
+  "vary", search.VARIED, search.VARIED, "What --search tries others of."
+)
 _COMPILE = flags.DEFINE_integer(
   "compile", 3, "How many of the layouts found by --search are compiled."
 )
@@ -77,8 +80,7 @@ def _plan(cfg: config.RunConfig, slices: topology.Topology) -> None:
   print("\n".join(report.lines(made)))
   if not made.fits:
     print("nearest layouts that should fit (ESTIMATED, not compiled):")
-    found = search.estimates(cfg, slices, _PHASE.value, near=True)
-    nearest = search.nearest(made.layout, [its for _, its in found])
+    nearest = search.near(cfg, slices, _PHASE.value)
     print("\n".join(report.estimated(nearest[:6])))
   if _JSON.value:
     text = json.dumps(plan.to_json(made), indent=2)
@@ -96,7 +98,7 @@ def _estimate(cfg: config.RunConfig, slices: topology.Topology) -> None:
 
 
 def _search(cfg: config.RunConfig, slices: topology.Topology) -> None:
-  found = list(search.estimates(cfg, slices, _PHASE.value))
+  found = list(search.estimates(cfg, slices, _PHASE.value, vary=_VARY.value))
   best = search.ranked(found)
   print(f"{len(found)} layouts; the fastest that should fit (ESTIMATED):")
   shown = [its for _, its in best[: max(10, _COMPILE.value)]]

@@ -20,7 +20,7 @@ from yue_jax.planner.flops import product
 from yue_jax.planner.plan import Layout, layout_of, mesh_of, must_gather
 from yue_jax.planner.roofline import transfer
 from yue_jax.planner.topology import Topology, wires
-from yue_jax.planner.walk import Loop, walk
+from yue_jax.planner.walk import Loop, Visit, walk
 from yue_jax.train.step import lower_train_step
 
 # What the compiler needs for temporaries against what is alive of them at the
@@ -128,10 +128,10 @@ def trace(cfg: RunConfig, topology: Topology, phase: int) -> Traced:
   for visit in walk(module):
     instruction = visit.instruction
     if instruction.opcode == "while":
-      if _is_forward(instruction, model.layers):
+      if _is_forward(visit, model.layers):
         kept = max(kept, sum(map(on_device, _kept(instruction, model.layers))))
     elif instruction.opcode == "dot":
-      again = "rematted_computation" in instruction.op_name
+      again = "rematted_computation" in visit.path
       products[again] += visit.repeats * product(visit)
     elif 'placement="pinned_host"' in instruction.attributes:
       times = visit.repeats // its.microbatches
@@ -148,9 +148,10 @@ def trace(cfg: RunConfig, topology: Topology, phase: int) -> Traced:
   return Traced(kept - offloaded, layer, logits, recomputed)
 
 
-def _is_forward(loop: hlo.Instruction, layers: int) -> bool:
-  ours = "jvp(" in loop.op_name and "transpose(" not in loop.op_name
-  return ours and Loop(layers, loop).carries_stack(layers)
+def _is_forward(visit: Visit, layers: int) -> bool:
+  """Whether it is the loop over layers of the forward pass."""
+  ours = "jvp(" in visit.path and "transpose(" not in visit.path
+  return ours and Loop(layers, visit.instruction).carries_stack(layers)
 
 
 def _kept(loop: hlo.Instruction, layers: int) -> Iterator[hlo.Array]:

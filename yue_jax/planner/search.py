@@ -1,6 +1,6 @@
 """Layouts of a step: which there are, which should fit, which are fast."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 import dataclasses
 import itertools
 import math
@@ -11,12 +11,18 @@ from yue_jax.planner.plan import Layout, layout_of
 from yue_jax.planner.topology import Topology
 from yue_jax.sharding import check_divisible
 
+VARIED = ("mesh", "remat", "microbatches")
 _CUTS = (1, 2, 4)  # along the context and tensor axes
 _ROWS = (1, 2, 4, 8)  # on one device, in one microbatch
 
 
 def estimates(
-  cfg: RunConfig, topology: Topology, phase: int, *, near: bool = False
+  cfg: RunConfig,
+  topology: Topology,
+  phase: int,
+  *,
+  vary: Collection[str] = VARIED,
+  cuts: Collection[int] = _CUTS,
 ) -> Iterator[tuple[RunConfig, Estimate]]:
   """Layouts that the config allows on a topology, estimated.
 
@@ -27,14 +33,12 @@ def estimates(
     cfg: what is to be laid out.
     topology: on what.
     phase: of the config.
-    near: leave out meshes that cut sequences or weights along other axes than
-      the config's, or more than twice as often.
+    vary: what to try others of; the rest stays as in the config.
+    cuts: sizes to try of the context and the tensor axis.
   """
   traced = {}
-  for rows, candidate in layouts(cfg, topology, phase):
+  for rows, candidate in layouts(cfg, topology, phase, vary, cuts):
     mesh = candidate.mesh
-    if near and not _is_near(cfg.mesh, mesh):
-      continue
     alike = candidate.model.remat, mesh.context, mesh.tensor
     if alike not in traced:
       traced[alike] = _traced(candidate, topology, phase)
@@ -44,16 +48,40 @@ def estimates(
 
 
 def layouts(
-  cfg: RunConfig, topology: Topology, phase: int
+  cfg: RunConfig,
+  topology: Topology,
+  phase: int,
+  vary: Collection[str] = VARIED,
+  cuts: Collection[int] = _CUTS,
 ) -> Iterator[tuple[int, RunConfig]]:
   """The config with every mesh, remat policy and microbatch it can have.
 
   With each, the rows of one device in one microbatch.
   """
-  for mesh, remat, rows in itertools.product(_meshes(topology), REMAT, _ROWS):
+  its, shards = cfg.phases[phase], cfg.mesh.replica * cfg.mesh.fsdp
+  given = its.samples // its.microbatches // shards
+  for mesh, remat, rows in itertools.product(
+    _meshes(topology, cuts) if "mesh" in vary else [cfg.mesh],
+    REMAT if "remat" in vary else [cfg.model.remat],
+    _ROWS if "microbatches" in vary else [given],
+  ):
     candidate = _with(cfg, mesh, remat, rows)
     if candidate is not None:
       yield rows, candidate
+
+
+def near(cfg: RunConfig, topology: Topology, phase: int) -> list[Estimate]:
+  """Layouts near the config's that should fit, the nearest first.
+
+  Sequences and weights are cut as the config cuts them, or else, if none of
+  these should fit, twice and four times as well.
+  """
+  for cuts in ((cfg.mesh.context, cfg.mesh.tensor), _CUTS):
+    found = estimates(cfg, topology, phase, cuts=set(cuts))
+    fitting = nearest(layout_of(cfg, phase), [its for _, its in found])
+    if fitting:
+      return fitting
+  return []
 
 
 def nearest(layout: Layout, found: Sequence[Estimate]) -> list[Estimate]:
@@ -91,11 +119,11 @@ def flags_of(cfg: RunConfig, phase: int) -> list[str]:
   ]
 
 
-def _meshes(topology: Topology) -> Iterator[MeshConfig]:
+def _meshes(topology: Topology, cuts: Collection[int]) -> Iterator[MeshConfig]:
   devices = topology.device_count
   doublings = (2**n for n in range(devices.bit_length()))
   replicas = [topology.slices * n for n in doublings]
-  for replica, context, tensor in itertools.product(replicas, _CUTS, _CUTS):
+  for replica, context, tensor in itertools.product(replicas, cuts, cuts):
     fsdp, odd = divmod(devices, replica * context * tensor)
     if odd or fsdp < 1:
       continue
@@ -138,10 +166,3 @@ def _traced(cfg, topology, phase) -> tuple[Traced, Traced]:
     return trace(dataclasses.replace(cfg, phases=phases), topology, phase)
 
   return of(1), of(2)
-
-
-def _is_near(one: MeshConfig, other: MeshConfig) -> bool:
-  return all(
-    b in (a, 2 * a)
-    for a, b in ((one.context, other.context), (one.tensor, other.tensor))
-  )
