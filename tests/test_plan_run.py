@@ -101,6 +101,7 @@ def test_weights_are_gathered_in_bfloat16_along_fsdp(planned):
   assert {c["where"] for c in gathers} >= {"layer"}
   assert plan["work"]["ratios"]["float32_gathered"] == 0
   assert 0.5 < plan["work"]["ratios"]["gathered"] < 2
+  assert 0.9 < sum(plan["work"]["ratios"]["tables_gathered"].values()) < 4.1
 
 
 def test_costs_follow_from_the_bound(planned):

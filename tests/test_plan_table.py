@@ -79,8 +79,9 @@ def test_steps_of_the_committed_table_do_little_more_than_they_must():
     ratios, layout = step["work"]["ratios"], step["layout"]
     assert ratios["flops"] <= (1.1 if layout["remat"] == "none" else 1.4)
     assert ratios["float32_gathered"] == 0
-    assert ratios["table_gathers"].get("forward", 0) <= 2  # lookup and head
-    assert ratios["table_gathers"].get("backward", 0) <= 1
+    tables = ratios["tables_gathered"]
+    assert tables.get("forward", 0) <= 2.01  # for the lookup and the head
+    assert tables.get("backward", 0) <= 1.01
     if layout["mesh"]["tensor"] == 1:
       assert ratios["gathered"] + ratios["permuted"] <= 1.1
 

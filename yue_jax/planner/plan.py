@@ -58,6 +58,7 @@ class Work:
     hbm_bytes: that the optimised program reads and writes.
     host_bytes: the same in the host's memory, for what is offloaded.
     must_gather: bytes of weights that FSDP has to gather (`must_gather`).
+    table_bytes: of one embedding table, gathered.
     roofline: times at peak rates.
     bound: costs at the overlapped time, the best that can be.
     serial: costs at the sum of all times.
@@ -69,6 +70,7 @@ class Work:
   hbm_bytes: int
   host_bytes: int
   must_gather: int
+  table_bytes: int
   roofline: Roofline
   bound: Cost
   serial: Cost
@@ -195,6 +197,7 @@ def _work(cfg, topology, mesh, phase, compiled, price) -> Work:
     hbm_bytes=moved,
     host_bytes=offloaded,
     must_gather=must_gather(cfg, phase),
+    table_bytes=_gathered(cfg, accounting.parameters(cfg.model)["embed"]),
     roofline=times,
     bound=cost(cfg, topology, phase, times.overlapped, price),
     serial=cost(cfg, topology, phase, times.serial, price),
@@ -210,9 +213,14 @@ def must_gather(cfg: RunConfig, phase: int) -> int:
   """
   parts = accounting.parameters(cfg.model)
   twice = parts["attention"] + parts["mlp"] + parts["unembed"]
+  numbers = 2 * twice + parts["embed"]
+  return cfg.phases[phase].microbatches * _gathered(cfg, numbers)
+
+
+def _gathered(cfg: RunConfig, numbers: int) -> int:
+  """Bytes on one device of so many numbers of weights, gathered along fsdp."""
   width = jax.numpy.dtype(cfg.model.dtype).itemsize
-  numbers = (2 * twice + parts["embed"]) // cfg.mesh.tensor
-  return cfg.phases[phase].microbatches * width * numbers
+  return numbers * width // cfg.mesh.tensor
 
 
 def cost(
@@ -268,8 +276,8 @@ def ratios(plan: Plan) -> dict[str, Any]:
   permuted: bytes of collective-permutes along fsdp, of `must_gather`: the
     compiler may make rings of gathers and scatters, and overlap each turn
     with a part of the product.
-  table_gathers: of an embedding table, lookup or head, in a microbatch, by
-    pass.
+  tables_gathered: embedding tables, for the lookup and for the head, in one
+    microbatch, by pass; a table may be gathered in parts.
   float32_gathered: bytes of matrices gathered in float32, of `must_gather`.
   """
   work = plan.work
@@ -278,15 +286,15 @@ def ratios(plan: Plan) -> dict[str, Any]:
   matrices = [c for c in gathers if len(c.shape) > 1]
   tables = {}
   for c in matrices:
-    if c.where != "layer":
-      times = c.count / plan.layout.microbatches
-      tables[c.direction] = tables.get(c.direction, 0) + times
+    if c.where != "layer" and c.dtype[0] != "s":
+      part = c.result_bytes / plan.layout.microbatches / work.table_bytes
+      tables[c.direction] = tables.get(c.direction, 0.0) + part
   return {
     "flops": work.flops.total * plan.topology.device_count / work.model_flops,
     "gathered": _bytes(gathers) / work.must_gather,
     "permuted": _bytes(c for c in along if c.kind == "collective-permute")
     / work.must_gather,
-    "table_gathers": tables,
+    "tables_gathered": tables,
     "float32_gathered": _bytes(c for c in matrices if c.dtype == "f32")
     / work.must_gather,
   }

@@ -114,7 +114,9 @@ def _work(plan: Plan) -> Iterator[str]:
     f" {_gib(work.must_gather)} GiB it must, and {ratio['permuted']:.3f} in"
     f" rings of permutes; in float32: {ratio['float32_gathered']:.3f}"
   )
-  tables = ", ".join(f"{n:g} {k}" for k, n in ratio["table_gathers"].items())
+  tables = ", ".join(
+    f"{n:.2g} {k}" for k, n in ratio["tables_gathered"].items()
+  )
   yield f"  embedding tables gathered in a microbatch: {tables or 'never'}"
   yield ""
 

@@ -12,7 +12,8 @@ from yue_jax.planner.topology import Topology
 from yue_jax.sharding import check_divisible
 
 VARIED = ("mesh", "remat", "microbatches")
-_CUTS = (1, 2, 4)  # along the context and tensor axes
+# Sizes of the context and the tensor axis.
+_CUTS = tuple(itertools.product((1, 2, 4), repeat=2))
 _ROWS = (1, 2, 4, 8)  # on one device, in one microbatch
 
 
@@ -22,7 +23,7 @@ def estimates(
   phase: int,
   *,
   vary: Collection[str] = VARIED,
-  cuts: Collection[int] = _CUTS,
+  cuts: Collection[tuple[int, int]] = _CUTS,
 ) -> Iterator[tuple[RunConfig, Estimate]]:
   """Layouts that the config allows on a topology, estimated.
 
@@ -34,7 +35,7 @@ def estimates(
     topology: on what.
     phase: of the config.
     vary: what to try others of; the rest stays as in the config.
-    cuts: sizes to try of the context and the tensor axis.
+    cuts: sizes to try, in pairs, of the context and the tensor axis.
   """
   traced = {}
   for rows, candidate in layouts(cfg, topology, phase, vary, cuts):
@@ -52,7 +53,7 @@ def layouts(
   topology: Topology,
   phase: int,
   vary: Collection[str] = VARIED,
-  cuts: Collection[int] = _CUTS,
+  cuts: Collection[tuple[int, int]] = _CUTS,
 ) -> Iterator[tuple[int, RunConfig]]:
   """The config with every mesh, remat policy and microbatch it can have.
 
@@ -74,10 +75,10 @@ def near(cfg: RunConfig, topology: Topology, phase: int) -> list[Estimate]:
   """Layouts near the config's that should fit, the nearest first.
 
   Sequences and weights are cut as the config cuts them, or else, if none of
-  these should fit, twice and four times as well.
+  these should fit, in every way that a search tries.
   """
-  for cuts in ((cfg.mesh.context, cfg.mesh.tensor), _CUTS):
-    found = estimates(cfg, topology, phase, cuts=set(cuts))
+  for cuts in ([(cfg.mesh.context, cfg.mesh.tensor)], _CUTS):
+    found = estimates(cfg, topology, phase, cuts=cuts)
     fitting = nearest(layout_of(cfg, phase), [its for _, its in found])
     if fitting:
       return fitting
@@ -119,11 +120,13 @@ def flags_of(cfg: RunConfig, phase: int) -> list[str]:
   ]
 
 
-def _meshes(topology: Topology, cuts: Collection[int]) -> Iterator[MeshConfig]:
+def _meshes(
+  topology: Topology, cuts: Collection[tuple[int, int]]
+) -> Iterator[MeshConfig]:
   devices = topology.device_count
   doublings = (2**n for n in range(devices.bit_length()))
   replicas = [topology.slices * n for n in doublings]
-  for replica, context, tensor in itertools.product(replicas, cuts, cuts):
+  for replica, (context, tensor) in itertools.product(replicas, cuts):
     fsdp, odd = divmod(devices, replica * context * tensor)
     if odd or fsdp < 1:
       continue
