@@ -318,7 +318,7 @@ def main() -> None:
   args = parser.parse_args()
   with tempfile.TemporaryDirectory() as folder:
     report = measure(pathlib.Path(folder), args.kills, args.seed)
-  text = json.dumps(report, indent=1) + "\n"
+  text = _one_fault_a_line(report)
   if args.out is None:
     print(text)
   else:
@@ -409,6 +409,12 @@ def _prepare(root: pathlib.Path) -> pathlib.Path:
     "--min-section-seconds=0.1",
   )
   return data
+
+
+def _one_fault_a_line(report: Record) -> str:
+  head = json.dumps({**report, "faults": []}, indent=1).removesuffix("]\n}")
+  faults = ",\n".join(f"  {json.dumps(fault)}" for fault in report["faults"])
+  return f"{head}\n{faults}\n ]\n}}\n"
 
 
 def _say(message: str) -> None:
