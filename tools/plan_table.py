@@ -61,7 +61,25 @@ def _seven_billion(title: str, config: str, phase: int, phases: int):
   return (
     Row(title, config, "v5p:4x4x4", phase),
     Row(title, config, "v5p:4x8x8", phase, _mesh(256, 3, phases)),
-    Row(title, config, "v5p:8x8x16", phase, _mesh(256, 3, phases, tensor=4)),
+    Row(title, config, "v5p:8x8x16", phase, _mesh(256, 3, phases, context=4)),
+  )
+
+
+def _beside(title: str, topology: str, fsdp: int, *fields: str, **axes: int):
+  """LLaMA-2-7B, a sequence on every `fsdp`: for docs/beside_maxtext.md."""
+  return Row(
+    f"LLaMA-2-7B, {title}",
+    f"{_STAGE1}:7b",
+    topology,
+    0,
+    (
+      "model.kv_heads=32",
+      "model.vocab_size=83840",
+      f"phases[0].samples={fsdp}",
+      f"phases[1].samples={fsdp}",
+      *_mesh(fsdp, 1, 2, **axes),
+      *fields,
+    ),
   )
 
 
@@ -72,6 +90,32 @@ ROWS = (
   Row("stage 1 2B, 16,384", f"{_LONG}:2b", "v6e:8x8", 2),
   Row("stage 2 1B, 8,192", _STAGE2, "v6e:8x8", 0),
   *_seven_billion("stage 1 7B, 8,192", _STAGE1, 1, 2),
+  Row(
+    "stage 1 7B, 8,192, all kept",
+    f"{_STAGE1}:7b",
+    "v5p:4x4x4",
+    1,
+    ("model.remat=none",),
+  ),
+  Row(
+    "stage 1 7B, 8,192, all logits at once",
+    f"{_STAGE1}:7b",
+    "v5p:4x4x4",
+    1,
+    ("loss.chunk=8192",),
+  ),
+  _beside("8,192", "v5p:4x4x4", 64),
+  _beside("8,192, chunks of 128", "v5p:4x4x4", 64, "loss.chunk=128"),
+  _beside("8,192, qkv kept", "v5p:4x4x4", 64, "model.remat=qkv"),
+  _beside(
+    "16,384",
+    "v5p:4x4x4",
+    64,
+    "phases[0].context=16384",
+    "phases[1].context=16384",
+  ),
+  _beside("8,192", "v5e:16x16", 256),
+  _beside("8,192, tensor 4", "v5e:16x16", 64, tensor=4),
   *_seven_billion("stage 1 7B, 16,384", _LONG, 2, 4),
 )
 
