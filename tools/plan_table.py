@@ -66,7 +66,8 @@ def _seven_billion(title: str, config: str, phase: int, phases: int):
 
 
 def _beside(title: str, topology: str, fsdp: int, *fields: str, **axes: int):
-  """LLaMA-2-7B, a sequence on every `fsdp`: for docs/beside_maxtext.md."""
+  """LLaMA-2-7B, as many sequences as chips: for docs/beside_maxtext.md."""
+  chips = fsdp * axes.get("tensor", 1)
   return Row(
     f"LLaMA-2-7B, {title}",
     f"{_STAGE1}:7b",
@@ -75,8 +76,8 @@ def _beside(title: str, topology: str, fsdp: int, *fields: str, **axes: int):
     (
       "model.kv_heads=32",
       "model.vocab_size=83840",
-      f"phases[0].samples={fsdp}",
-      f"phases[1].samples={fsdp}",
+      f"phases[0].samples={chips}",
+      f"phases[1].samples={chips}",
       *_mesh(fsdp, 1, 2, **axes),
       *fields,
     ),
