@@ -2,6 +2,7 @@
 
 import shutil
 
+from etils import epath
 import jax
 import pytest
 
@@ -14,8 +15,17 @@ from tests.test_checkpoint import (
   make_state,
 )
 from yue_jax import checkpoint
-from yue_jax.checkpoint_files import find_damage
+from yue_jax.checkpoint_files import (
+  find_damage,
+  set_damaged_aside,
+  unfinished,
+)
 
+# Reads that Orbax had begun when another one failed are never awaited.
+pytestmark = pytest.mark.filterwarnings(
+  "ignore::pytest.PytestUnraisableExceptionWarning",
+  "ignore:coroutine:RuntimeWarning",
+)
 CFG = config_of(train={"keep_checkpoints": 9})
 STEPS = (3, 5, 8)
 
@@ -135,6 +145,16 @@ def test_all_damaged_is_an_error_and_all_are_kept(run_dir, mesh):
   with pytest.raises(OSError, match="no older checkpoint; restore it"):
     restore(run_dir, mesh)
   assert (run_dir / "checkpoints/3").is_dir()
+
+
+def test_in_a_bucket_unfinished_ones_have_their_names_already(run_dir, caplog):
+  root = epath.Path(run_dir) / "checkpoints"
+  (root / "9").mkdir()
+  truncate(largest(run_dir / "checkpoints/8/params"))
+  assert unfinished(root, STEPS) == [9]
+  set_damaged_aside(root, STEPS)
+  assert not (root / "8").exists()
+  assert (root / "9").exists()
 
 
 def test_other_arrays_are_no_damage(run_dir, mesh):

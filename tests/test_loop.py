@@ -298,7 +298,10 @@ def test_a_run_that_stands_still_ends_itself(dataset, tmp_path):
   )
   flags = command(dataset, tmp_path, train={"watchdog_minutes": 0.05})[3:]
   done = subprocess.run(
-    [sys.executable, "-c", script, *flags], capture_output=True, text=True
+    [sys.executable, "-c", script, *flags],
+    capture_output=True,
+    text=True,
+    timeout=180,
   )
   assert done.returncode == EXIT_CODE
   stacks = (tmp_path / "run/stacks-0.txt").read_text()

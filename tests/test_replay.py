@@ -64,7 +64,7 @@ def test_batches_are_those_of_the_run(run, replay):
     assert jax.tree.structure(got) == jax.tree.structure(expected)
 
 
-@pytest.mark.parametrize("step", [1, 3, 5])
+@pytest.mark.parametrize("step", [1, 5])
 def test_losses_are_those_of_the_run(run, replay, step):
   """Bit for bit, with the weights of the step before and the same mesh."""
   params, saved = replay.weights(step)

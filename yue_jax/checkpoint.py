@@ -159,7 +159,8 @@ class Checkpointer:
           f"the arrays of {step_dir} cannot be read, and there is no older"
           " checkpoint; restore it from a copy, or use another run directory"
         ) from error
-      _by_one_process(lambda d=step_dir, e=error: set_aside(d, str(e)))
+      reason = f"its arrays cannot be read: {error or 'by another process'}"
+      _by_one_process(lambda d=step_dir, r=reason: set_aside(d, r))
       self._manager.reload()
 
   def _check(self, step_dir: epath.Path, like: TrainState) -> None:
@@ -243,14 +244,18 @@ def find_checkpoint(path: epath.PathLike) -> epath.Path:
   path = epath.Path(path).absolute()
   if (path / "params").is_dir():
     return path
-  root = path / "checkpoints"
-  steps = ocp.utils.checkpoint_steps(root) if root.is_dir() else []
+  root, steps = path / "checkpoints", finished_steps(path)
   if not steps:
     raise FileNotFoundError(
       f"no finished checkpoint at {path}; expected a run directory with"
       " checkpoints/<step>/params, or such a step directory itself"
     )
   return root / str(max(steps))
+
+
+def finished_steps(run_dir: epath.PathLike) -> list[int]:
+  """Steps of the checkpoints of a run that were finished."""
+  return _finished(epath.Path(run_dir) / "checkpoints")
 
 
 def read_description(step_dir: epath.PathLike) -> dict[str, Any]:
@@ -338,10 +343,15 @@ def _preservation(cfg: TrainConfig):
   return ocp.checkpoint_managers.AnyPreservationPolicy(policies)
 
 
+def _finished(root: epath.Path) -> list[int]:
+  return ocp.utils.checkpoint_steps(root) if root.is_dir() else []
+
+
 def _clear_the_way(root: epath.Path) -> None:
-  for step in unfinished(root):
+  steps = _finished(root)
+  for step in unfinished(root, steps):
     _log.warning("the checkpoint of step %d was not finished", step)
-  set_damaged_aside(root)
+  set_damaged_aside(root, steps)
 
 
 def _by_one_process(action: Callable[[], None]) -> None:

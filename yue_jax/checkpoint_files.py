@@ -9,7 +9,7 @@ what else may happen to the files that describe the arrays. The bytes of the
 arrays themselves are not read twice.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import json
 import logging
 import zlib
@@ -62,17 +62,19 @@ def find_damage(step_dir: epath.PathLike) -> list[str]:
   return found
 
 
-def set_damaged_aside(root: epath.Path) -> None:
+def set_damaged_aside(root: epath.Path, steps: Iterable[int]) -> None:
   """Moves damaged checkpoints out of the way of the newest good one.
 
   Args:
     root: directory of checkpoints by step.
+    steps: those that were finished.
 
   Raises:
     OSError: there are checkpoints, and all of them are damaged.
   """
   damaged = {}
-  for step_dir in _newest_first(root):
+  for step in sorted(steps, reverse=True):
+    step_dir = root / str(step)
     wrong = find_damage(step_dir)
     if not wrong:
       break
@@ -103,17 +105,20 @@ def set_aside(step_dir: epath.Path, reason: str) -> None:
   )
 
 
-def unfinished(root: epath.Path) -> list[int]:
-  """Steps whose saving was broken off; Orbax removes what is left of them."""
-  names = [path.name for path in root.glob("*.orbax-checkpoint-tmp*")]
-  return sorted(int(name.split(".")[0]) for name in names)
+def unfinished(root: epath.Path, steps: Iterable[int]) -> list[int]:
+  """Steps whose saving was broken off; Orbax removes what is left of them.
 
-
-def _newest_first(root: epath.Path) -> list[epath.Path]:
+  Args:
+    root: directory of checkpoints by step.
+    steps: those that were finished. Others have a temporary name on a disk,
+      and their own in a bucket.
+  """
   if not root.exists():
     return []
-  steps = [path for path in root.iterdir() if path.name.isdigit()]
-  return sorted(steps, key=lambda path: -int(path.name))
+  begun = {
+    path.name.partition(".orbax-checkpoint-tmp")[0] for path in root.iterdir()
+  }
+  return sorted({int(n) for n in begun if n.isdigit()} - set(steps))
 
 
 def _names(step_dir: epath.Path) -> Iterator[str]:

@@ -88,10 +88,10 @@ class Replay:
   def weights(self, step: int) -> tuple[dict, int]:
     """Parameters of the last checkpoint before a step, and their own step."""
     root = self._run_dir / "checkpoints"
-    steps = [int(p.name) for p in root.glob("*") if p.name.isdigit()]
-    before = [saved for saved in steps if saved < step]
-    if before:
-      weights = checkpoint.load_weights(root / str(max(before)), self._mesh)
+    saved = checkpoint.finished_steps(self._run_dir)
+    before = max((s for s in saved if s < step), default=None)
+    if before is not None:
+      weights = checkpoint.load_weights(root / str(before), self._mesh)
       return weights.params, weights.step
     if self.cfg.initial_weights:
       raise ValueError(
