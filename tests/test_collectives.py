@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from yue_jax.planner import collectives, hlo
+from yue_jax.planner import collectives, groups, hlo
 
 MESH = {"replica": 2, "fsdp": 4, "context": 1, "tensor": 2}
 LAYERS = 3
@@ -136,7 +136,7 @@ def test_an_all_reduce_of_all_devices_and_a_permute():
 
 
 @pytest.mark.parametrize(
-  ("text", "groups"),
+  ("text", "rows"),
   [
     ("{{0,2},{1,3}}", [[0, 2], [1, 3]]),
     ("{}", [[0, 1, 2, 3]]),
@@ -149,15 +149,15 @@ def test_an_all_reduce_of_all_devices_and_a_permute():
     ("mesh['a'=4] {'a':(2)2}", [[0, 1], [2, 3]]),
   ],
 )
-def test_groups_are_read_in_every_notation(text, groups):
+def test_groups_are_read_in_every_notation(text, rows):
   attributes = f", channel_id=1, replica_groups={text}, dimensions={{0}}"
-  read = collectives.replica_groups(attributes, 4)
-  np.testing.assert_array_equal(read, groups)
+  read = groups.replica_groups(attributes, 4)
+  np.testing.assert_array_equal(read, rows)
 
 
 def test_groups_that_cannot_be_read_are_an_error():
   with pytest.raises(ValueError, match="cannot read the replica_groups"):
-    collectives.replica_groups("replica_groups=new_notation<4>", 4)
+    groups.replica_groups("replica_groups=new_notation<4>", 4)
 
 
 def test_sums_are_by_kind_type_axes_loop_and_pass():

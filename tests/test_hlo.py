@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from yue_jax.planner import hlo
-from yue_jax.planner.walk import walk
+from yue_jax.planner.walk import changed, walk
 
 # A loop of five trips, written as the TPU compiler writes it: the bound comes
 # in as an element of the tuple, and one line has line breaks in an attribute.
@@ -63,6 +63,12 @@ def test_a_loop_runs_from_its_start_to_its_bound():
   runs = {v.instruction.name: v.repeats for v in walk(hlo.parse(LOOP))}
   assert runs["y"] == 5
   assert runs["loop"] == runs["out"] == 1
+
+
+def test_what_a_loop_changes_is_told_from_what_it_hands_on():
+  module = hlo.parse(LOOP)
+  loop = module.computations["main"]["loop"]
+  assert [a.shape for a in changed(module, loop)] == [(), (4,)]
 
 
 def test_a_step_of_two_halves_the_trips():

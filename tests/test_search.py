@@ -88,7 +88,27 @@ def test_what_full_remat_keeps_is_the_input_of_every_layer():
   assert keeps_all.kept > 10 * traced.kept
 
 
+@needs_libtpu
+def test_what_layouts_keep_follows_from_their_rows():
+  its = dataclasses.replace(
+    CFG, model=dataclasses.replace(CFG.model, remat="full")
+  )
+  found = list(
+    search.estimates(
+      its, SLICE, 0, vary=("mesh", "microbatches"), cuts=[(1, 1)]
+    )
+  )
+  assert len(found) > 6
+  layers, context, width = 2, 16, 32
+  for candidate, estimated in found:
+    shards = candidate.mesh.replica * candidate.mesh.fsdp
+    rows = 32 // candidate.phases[0].microbatches // shards
+    assert estimated.memory["kept activations"] == (
+      layers * rows * context * width * 4
+    )
+
+
 def test_rows_are_on_a_line():
-  one = estimate.Traced(kept=10, layer=4, logits=7, recomputed=0.3)
-  two = estimate.Traced(kept=16, layer=8, logits=7, recomputed=0.3)
-  assert one.at(4, of_two=two) == estimate.Traced(28, 16, 7, 0.3)
+  few = estimate.Traced(rows=5, kept=50, layer=20, logits=7, recomputed=0.3)
+  more = estimate.Traced(rows=7, kept=62, layer=28, logits=7, recomputed=0.3)
+  assert few.at(1, more) == estimate.Traced(1, 26, 4, 7, 0.3)

@@ -25,7 +25,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from yue_jax import config
-from yue_jax.planner import estimate, plan, report, search, topology
+from yue_jax.planner import plan, report, search, topology
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Experiment file; see experiments/.", lock_config=True
@@ -92,8 +92,7 @@ def _plan(cfg: config.RunConfig, slices: topology.Topology) -> None:
 
 
 def _estimate(cfg: config.RunConfig, slices: topology.Topology) -> None:
-  traced = estimate.trace(cfg, slices, _PHASE.value)
-  its = estimate.estimate(cfg, slices, _PHASE.value, traced)
+  [(_, its)] = search.estimates(cfg, slices, _PHASE.value, vary=())
   print("\n".join(report.parts(its)))
 
 

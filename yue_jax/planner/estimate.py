@@ -20,13 +20,13 @@ from yue_jax.planner.flops import product
 from yue_jax.planner.plan import Layout, layout_of, mesh_of, must_gather
 from yue_jax.planner.roofline import transfer
 from yue_jax.planner.topology import Topology, wires
-from yue_jax.planner.walk import Loop, Visit, walk
+from yue_jax.planner.walk import Loop, Visit, changed, walk
 from yue_jax.train.step import lower_train_step
 
 # What the compiler needs for temporaries against what is alive of them at the
 # peak, stacks of kept activations aside, which it places without gaps: 1.1 to
-# 1.4 in compiled steps of 0.5 to 7 B parameters.
-_GAPS = 1.3
+# 1.5 in compiled steps of 0.5 to 7 B parameters.
+_GAPS = 1.5
 # Arrays as large as its largest that a layer works on at a time.
 _AT_A_TIME = 3
 
@@ -58,27 +58,31 @@ class Traced:
   """What is read from a lowered step, on one device.
 
   Attributes:
+    rows: in one microbatch.
     kept: bytes that the layers leave for the backward pass, but on the host.
     layer: bytes of the largest array inside a layer.
     logits: bytes of the largest array with an entry for every token id.
     recomputed: matrix products done again, of those done once.
   """
 
+  rows: int
   kept: int
   layer: int
   logits: int
   recomputed: float
 
-  def at(self, rows: int, of_two: "Traced") -> "Traced":
-    """From one row a microbatch, and `of_two`, to any number of them."""
+  def at(self, rows: int, other: "Traced") -> "Traced":
+    """For another number of rows, on the line through this and `other`."""
 
-    def line(one: int, two: int) -> int:
-      return one + (rows - 1) * (two - one)
+    def line(mine: int, theirs: int) -> int:
+      slope = (theirs - mine) / (other.rows - self.rows)
+      return round(mine + (rows - self.rows) * slope)
 
     return Traced(
-      line(self.kept, of_two.kept),
-      line(self.layer, of_two.layer),
-      line(self.logits, of_two.logits),
+      rows,
+      line(self.kept, other.kept),
+      line(self.layer, other.layer),
+      line(self.logits, other.logits),
       self.recomputed,
     )
 
@@ -123,13 +127,16 @@ def trace(cfg: RunConfig, topology: Topology, phase: int) -> Traced:
   its, model = cfg.phases[phase], cfg.model
   rows = its.samples // its.microbatches
   on_device = functools.partial(_on_device, cfg, rows)
+  shards = cfg.mesh.replica * cfg.mesh.fsdp
   kept, offloaded, layer, logits = 0, 0, 0, 0
   products = {True: 0, False: 0}
   for visit in walk(module):
     instruction = visit.instruction
     if instruction.opcode == "while":
       if _is_forward(visit, model.layers):
-        kept = max(kept, sum(map(on_device, _kept(instruction, model.layers))))
+        kept = max(
+          kept, sum(map(on_device, _kept(module, instruction, model.layers)))
+        )
     elif instruction.opcode == "dot":
       again = "rematted_computation" in visit.path
       products[again] += visit.repeats * product(visit)
@@ -140,12 +147,15 @@ def trace(cfg: RunConfig, topology: Topology, phase: int) -> Traced:
       continue
     for array in instruction.result:
       tokens = rows in array.shape or its.context in array.shape
+      if array.dtype == "pred":
+        continue  # masks are fused with what they mask
       if model.vocab_size in array.shape:
         logits = max(logits, tokens and on_device(array))
       elif tokens and array.shape[0] != model.layers:
         layer = max(layer, on_device(array))
   recomputed = products[True] / products[False]
-  return Traced(kept - offloaded, layer, logits, recomputed)
+  kept -= offloaded
+  return Traced(rows // shards, kept, layer, logits, recomputed)
 
 
 def _is_forward(visit: Visit, layers: int) -> bool:
@@ -154,14 +164,12 @@ def _is_forward(visit: Visit, layers: int) -> bool:
   return ours and Loop(layers, visit.instruction).carries_stack(layers)
 
 
-def _kept(loop: hlo.Instruction, layers: int) -> Iterator[hlo.Array]:
-  """Stacks that the loop over layers fills: all but its weights, in float32.
-
-  Norms of the residual stream may be float32 as well, but have more axes.
-  """
-  for array in loop.result:
-    stacked = len(array.shape) > 2 and array.shape[0] == layers
-    if stacked and (array.dtype != "f32" or len(array.shape) > 4):
+def _kept(
+  module: hlo.Module, loop: hlo.Instruction, layers: int
+) -> Iterator[hlo.Array]:
+  """Stacks that the loop over layers fills."""
+  for array in changed(module, loop):
+    if len(array.shape) > 2 and array.shape[0] == layers:
       yield array
 
 

@@ -12,6 +12,7 @@ from yue_jax import accounting, sharding
 from yue_jax.config import RunConfig
 from yue_jax.planner import collectives, compiler, flops, hlo, memory, traffic
 from yue_jax.planner.collectives import Collective
+from yue_jax.planner.cost import Cost, cost
 from yue_jax.planner.roofline import Roofline, roofline
 from yue_jax.planner.topology import Topology, devices
 from yue_jax.train.step import lower_train_step
@@ -29,21 +30,6 @@ class Layout:
     used = [f"{n} {s}" for n, s in self.mesh.items() if s > 1] or ["1 device"]
     times = f"{self.microbatches} microbatches"
     return f"{' x '.join(used)}, remat {self.remat}, {times}"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Cost:
-  """What a bound on the time of a step means for its phase.
-
-  MFU by two conventions (`accounting`); dollars are None without a price.
-  """
-
-  step_seconds: float
-  tokens_per_second_per_chip: float
-  mfu_causal: float
-  mfu_full: float
-  days: float
-  dollars: float | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -221,30 +207,6 @@ def _gathered(cfg: RunConfig, numbers: int) -> int:
   """Bytes on one device of so many numbers of weights, gathered along fsdp."""
   width = jax.numpy.dtype(cfg.model.dtype).itemsize
   return numbers * width // cfg.mesh.tensor
-
-
-def cost(
-  cfg: RunConfig,
-  topology: Topology,
-  phase: int,
-  step_seconds: float,
-  price: float | None,
-) -> Cost:
-  """What a phase costs if its steps take so long."""
-  its = cfg.phases[phase]
-  rate = its.tokens_per_step / step_seconds / topology.chips
-  hours = its.steps * step_seconds / 3600
-  peak = topology.chip.flops
-  full = accounting.train_flops_per_token_full(cfg.model, its.context)
-  causal = accounting.train_flops_per_token(cfg.model, its.context)
-  return Cost(
-    step_seconds=step_seconds,
-    tokens_per_second_per_chip=rate,
-    mfu_causal=rate * causal / peak,
-    mfu_full=rate * full / peak,
-    days=hours / 24,
-    dollars=None if price is None else hours * topology.chips * price,
-  )
 
 
 def to_json(plan: Plan) -> dict[str, Any]:

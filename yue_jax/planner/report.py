@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from yue_jax.planner import collectives
+from yue_jax.planner.cost import Cost
 from yue_jax.planner.estimate import Estimate
-from yue_jax.planner.plan import Cost, Plan, ratios
+from yue_jax.planner.plan import Plan, ratios
 
 _GIB = 2**30
 

@@ -27,8 +27,8 @@ def estimates(
 ) -> Iterator[tuple[RunConfig, Estimate]]:
   """Layouts that the config allows on a topology, estimated.
 
-  Tracing takes seconds, so it is done for one and for two rows of each kind
-  of layout, and the others are on the line through them.
+  Tracing takes seconds, so it is done for two numbers of rows of each kind of
+  layout, and others are on the line through them.
 
   Args:
     cfg: what is to be laid out.
@@ -43,8 +43,8 @@ def estimates(
     alike = candidate.model.remat, mesh.context, mesh.tensor
     if alike not in traced:
       traced[alike] = _traced(candidate, topology, phase)
-    one, two = traced[alike]
-    of_rows = one.at(rows, of_two=two)
+    few, more = traced[alike]
+    of_rows = few.at(rows, more)
     yield candidate, estimate(candidate, topology, phase, of_rows)
 
 
@@ -102,9 +102,11 @@ def nearest(layout: Layout, found: Sequence[Estimate]) -> list[Estimate]:
 def ranked(
   found: Sequence[tuple[RunConfig, Estimate]],
 ) -> list[tuple[RunConfig, Estimate]]:
-  """Those that should fit, by estimated time, then by memory."""
+  """Those that should fit, by their bound, then by all that may not overlap."""
   fitting = [pair for pair in found if pair[1].fits]
-  return sorted(fitting, key=lambda pair: (pair[1].bound, pair[1].needed))
+  return sorted(
+    fitting, key=lambda pair: (pair[1].bound, sum(pair[1].seconds.values()))
+  )
 
 
 def flags_of(cfg: RunConfig, phase: int) -> list[str]:
@@ -160,7 +162,10 @@ def _with(cfg, mesh, remat, rows) -> RunConfig | None:
 
 
 def _traced(cfg, topology, phase) -> tuple[Traced, Traced]:
-  """One and two rows a microbatch, whatever batch that makes."""
+  """Two numbers of rows in a microbatch, whatever batch that makes.
+
+  Rows are told from other axes by their number, which no model has elsewhere.
+  """
 
   def of(rows: int) -> Traced:
     shards = rows * cfg.mesh.replica * cfg.mesh.fsdp
@@ -168,4 +173,4 @@ def _traced(cfg, topology, phase) -> tuple[Traced, Traced]:
     phases = (*cfg.phases[:phase], its, *cfg.phases[phase + 1 :])
     return trace(dataclasses.replace(cfg, phases=phases), topology, phase)
 
-  return of(1), of(2)
+  return of(5), of(7)

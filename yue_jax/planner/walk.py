@@ -77,6 +77,14 @@ def walk(module: Module, into: Collection[str] = ()) -> Iterator[Visit]:
   )
 
 
+def changed(module: Module, loop: Instruction) -> Iterator[Array]:
+  """What a loop carries that its body does not hand on as it was."""
+  body = module.computations[loop.attribute("body").lstrip("%")]
+  for index, name in enumerate(body[body.root].operands):
+    if _source(body, name, {}) != index:
+      yield loop.result[index]
+
+
 def _walk(module, computation, repeats, loops, known, entered, callers):
   for instruction in computation.instructions.values():
     path = f"{callers}{instruction.op_name}"
