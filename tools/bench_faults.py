@@ -167,7 +167,6 @@ class Attempt:
       "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"
       " --xla_backend_optimization_level=0",
       "PJRT_NPROC": "16",  # see tests/conftest.py
-      "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
       "PYTHONPATH": str(ROOT),
     }
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
