@@ -121,12 +121,10 @@ def test_a_restart_finds_its_step_compiled(dataset, tmp_path):
     "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
     "JAX_COMPILATION_CACHE_DIR": str(compiled),
   }
-  changes = {"mesh": {}, "train": {"checkpoint_every": 1}}
   for last in (2, 3):
-    whole = command(dataset, tmp_path, **changes)
-    subprocess.run(
-      [*whole, f"--config.train.last_step={last}"], env=env, check=True
-    )
+    train = {"checkpoint_every": 1, "last_step": last}
+    whole = command(dataset, tmp_path, mesh={}, train=train)
+    subprocess.run(whole, env=env, check=True)
     assert len(list(compiled.glob("jit_train_step-*-cache"))) == 1
 
 
