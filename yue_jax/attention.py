@@ -195,12 +195,17 @@ def _mix(
 
 def _on_devices(mix: Callable, q, k, v, segments, extra, extra_spec):
   """Runs `mix` on what each device holds, keys and values gathered."""
+  copied = P("context", *SPECS.keys_bskh)
+
+  def local(q, k, v, *rest):
+    return mix(q, k[0], v[0], *rest)
+
   return jax.shard_map(
-    mix,
+    local,
     in_specs=(
       SPECS.heads_btnh,
-      SPECS.keys_bskh,
-      SPECS.keys_bskh,
+      copied,
+      copied,
       SPECS.row_bt,
       SPECS.keys_bs,
       extra_spec,
@@ -209,12 +214,23 @@ def _on_devices(mix: Callable, q, k, v, segments, extra, extra_spec):
     check_vma=False,  # pallas_call does not say over which axes it varies
   )(
     reshard(q, SPECS.heads_btnh),
-    reshard(k, SPECS.keys_bskh),
-    reshard(v, SPECS.keys_bskh),
+    _copied(k, copied),
+    _copied(v, copied),
     reshard(segments, SPECS.row_bt),
     reshard(segments, SPECS.keys_bs),
     extra,
   )
+
+
+def _copied(x: Float[Array, "B S K H"], spec: P) -> Float[Array, "C B S K H"]:
+  """A copy for every shard of the context axis, which has it already.
+
+  The sum of its gradients is then no affair of `shard_map`, whose collectives
+  CPU devices may take for one another (see `losses`).
+  """
+  whole = reshard(x, SPECS.keys_bskh)
+  copies = (axis_size("context"),)
+  return jax.lax.broadcast(whole, copies, out_sharding=spec)
 
 
 def _splash_kernel(shape: tuple[int, int, int, int], interpret: bool):

@@ -116,7 +116,7 @@ def _on_devices(run, more_specs, **settings):
 
 def _forward(hidden, head, targets, weights, *, z_loss, chunk):
   """Objective and nats; everything here is what one device holds."""
-  rows = _gathered(head, hidden.dtype)
+  rows = _gathered(_after(hidden, head), hidden.dtype)
 
   def one(total, tokens):
     at = _losses(*tokens, rows=rows, z_loss=z_loss)
@@ -129,7 +129,7 @@ def _forward(hidden, head, targets, weights, *, z_loss, chunk):
 
 def _forward_and_back(hidden, head, targets, weights, *, z_loss, chunk):
   """Likewise, with the gradients of the objective."""
-  rows = _gathered(head, hidden.dtype)
+  rows = _gathered(_after(hidden, head), hidden.dtype)
 
   def one(carry, tokens):
     total, d_rows = carry
@@ -147,13 +147,13 @@ def _forward_and_back(hidden, head, targets, weights, *, z_loss, chunk):
   start = (jnp.zeros(()), jnp.zeros(rows.shape, jnp.float32))
   chunks = _chunked((hidden, targets, weights), chunk)
   (total, d_rows), (nats, d_hidden) = jax.lax.scan(one, start, chunks)
+  # One after the other, and before the backward pass of the layers, which
+  # would have to find room beside 1.3 GiB of d_rows.
   d_head = _scattered(d_rows, hidden.dtype).astype(head.dtype)
-  d_hidden = jax.lax.psum(_joined(d_hidden, hidden.shape), "tensor")
-  # Left alone, XLA sums d head after the backward pass of all layers, which
-  # would have to find room beside 1.3 GiB of it.
-  d_hidden, d_head = jax.lax.optimization_barrier((d_hidden, d_head))
-  nats = _joined(nats, targets.shape)
-  return jax.lax.psum(total, _TOKEN_AXES), nats, d_hidden, d_head
+  total = jax.lax.psum(_after(d_head, total), _TOKEN_AXES)
+  d_hidden = _after(total, _joined(d_hidden, hidden.shape))
+  d_hidden = jax.lax.psum(d_hidden, "tensor")
+  return total, _joined(nats, targets.shape), d_hidden, d_head
 
 
 class _Losses(NamedTuple):
@@ -172,7 +172,7 @@ def _losses(hidden, targets, weights, *, rows, z_loss) -> _Losses:
   peak = jax.lax.pmax(jnp.max(logits, axis=1), "tensor")
   sums = jnp.sum(jnp.exp(logits - peak[:, None]), axis=1)
   chosen = jnp.sum(jnp.where(hit, logits, 0.0), axis=1)
-  sums, chosen = jax.lax.psum((sums, chosen), "tensor")
+  sums, chosen = jax.lax.psum(jnp.stack([sums, chosen]), "tensor")
   normaliser = peak + jnp.log(sums)
   nats = normaliser - chosen
   objective = jnp.sum(weights * (nats + z_loss * normaliser**2))
@@ -208,6 +208,16 @@ def _by_pieces(move, rows: Float[Array, "V D"]) -> Array:
   pieces = math.gcd(len(rows), _PIECES)
   moved = jax.lax.map(move, rows.reshape(pieces, -1, rows.shape[1]))
   return moved.reshape(len(rows), -1)
+
+
+def _after(first: Array, then: Array) -> Array:
+  """`then`, which has to wait for `first`; NaN where that is not finite.
+
+  Collectives of `shard_map` have no names to tell them apart: CPU devices that
+  come to two of them in different orders take one for the other. A barrier
+  would do for TPUs, but is gone when a CPU's program is put in order.
+  """
+  return then + (0 * first[(0,) * first.ndim]).astype(then.dtype)
 
 
 def _product(letters: str, a: Array, b: Array) -> Array:
