@@ -28,7 +28,7 @@ def test_rows_are_runs_whose_mesh_fits_their_chips(row):
       table = run
       for part in parents:
         table = table[int(part)] if part.isdigit() else table[part]
-      table[name] = int(value)
+      table[name] = type(table[name])(value)
   cfg = config.from_config_dict(run)
   context = 16_384 if "16,384" in row.title else 8192
   assert cfg.phases[row.phase].context == context

@@ -263,7 +263,10 @@ def look_up(
     local,
     in_specs=(SPECS.embed_vd, SPECS.row_bt),
     out_specs=SPECS.act_btd,
-  )(table, jax.sharding.reshard(tokens, SPECS.row_bt))
+  )(
+    jax.sharding.reshard(table, SPECS.embed_vd),
+    jax.sharding.reshard(tokens, SPECS.row_bt),
+  )
 
 
 def _write(cache: KVCache, layer, slot, k, v) -> KVCache:
