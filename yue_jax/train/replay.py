@@ -23,7 +23,7 @@ from yue_jax.data import pipeline
 from yue_jax.data.course import Course
 from yue_jax.data.samples import empty_sample
 from yue_jax.phases import first_steps, phase_at
-from yue_jax.sharding import SPECS, check_divisible, make_mesh
+from yue_jax.sharding import SPECS, check_divisible, make_mesh, zigzag
 from yue_jax.train.rows import Row, rows_of_step
 from yue_jax.train.state import init_params, init_state
 from yue_jax.train.step import Batch, make_eval_step, make_train_step
@@ -81,6 +81,7 @@ class Replay:
         sharding=self._layout,
         first_step=in_phase,
         last_step=in_phase + 1,
+        order=zigzag(phase.config.context, self.cfg.mesh.context),
         threads=0,
       )
     )
@@ -133,7 +134,7 @@ class Replay:
     padding = empty_sample(rows["inputs"].shape[-1])
     losses = []
     with jax.set_mesh(self._mesh):
-      evaluate = make_eval_step(self.cfg.model)
+      evaluate = make_eval_step(self.cfg.model, self.cfg.loss)
       for number in range(len(rows["inputs"])):
         alone = {
           name: np.stack([x[number]] + [padding[name]] * others)[None]
