@@ -289,7 +289,7 @@ def xpk_script(launch: Launch) -> str:
     f"--termination-grace-period-seconds={launch.grace_seconds}",
     f"--command={command}",
   ]
-  if slices.generation.devices > 1:
+  if slices.grid.chip.devices > 1:
     create.append("--no-use-parallel-containers")  # a process a host
   attach = [
     launch.data_bucket,
@@ -313,9 +313,7 @@ def vm_script(launch: Launch) -> str:
   """
   slices = launch.slices
   if slices.generation.software is None:
-    raise ValueError(
-      f"{slices.generation.name} is only to be had on Kubernetes"
-    )
+    raise ValueError(f"{slices.grid.chip.name} is only to be had on Kubernetes")
   if not slices.is_default:
     raise ValueError(
       f"TPU VMs are asked for by the number of cores, which for {slices} means"

@@ -14,75 +14,58 @@ import itertools
 import math
 import re
 
+from yue_jax.chips import CHIPS
+from yue_jax.planner.topology import Topology
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Generation:
-  """One generation of TPU.
+  """What the cloud says of one generation of TPU; `yue_jax.chips` has the rest.
 
   Attributes:
-    name: as topologies are written, "v5p:4x4x4".
     product: as slices are called, "v5p-128".
     accelerator: label of its nodes on Google Kubernetes Engine.
     cores: of one chip, counted by the names of slices.
-    devices: of one chip, counted by JAX.
-    dims: of the grid of chips.
     software: of TPU VMs; None where there is only Kubernetes.
   """
 
-  name: str
   product: str
   accelerator: str
   cores: int
-  devices: int = 1
-  dims: int
   software: str | None
 
 
-GENERATIONS = {
-  generation.name: generation
-  for generation in (
-    Generation(
-      name="v4",
-      product="v4",
-      accelerator="tpu-v4-podslice",
-      cores=2,
-      dims=3,
-      software="tpu-ubuntu2204-base",
-    ),
-    Generation(
-      name="v5e",
-      product="v5litepod",
-      accelerator="tpu-v5-lite-podslice",
-      cores=1,
-      dims=2,
-      software="v2-alpha-tpuv5-lite",
-    ),
-    Generation(
-      name="v5p",
-      product="v5p",
-      accelerator="tpu-v5p-slice",
-      cores=2,
-      dims=3,
-      software="v2-alpha-tpuv5",
-    ),
-    Generation(
-      name="v6e",
-      product="v6e",
-      accelerator="tpu-v6e-slice",
-      cores=1,
-      dims=2,
-      software="v2-alpha-tpuv6e",
-    ),
-    Generation(
-      name="tpu7x",
-      product="tpu7x",
-      accelerator="tpu7x",
-      cores=2,
-      devices=2,
-      dims=3,
-      software=None,
-    ),
-  )
+GENERATIONS = {  # by the name of the chip
+  "v4": Generation(
+    product="v4",
+    accelerator="tpu-v4-podslice",
+    cores=2,
+    software="tpu-ubuntu2204-base",
+  ),
+  "v5e": Generation(
+    product="v5litepod",
+    accelerator="tpu-v5-lite-podslice",
+    cores=1,
+    software="v2-alpha-tpuv5-lite",
+  ),
+  "v5p": Generation(
+    product="v5p",
+    accelerator="tpu-v5p-slice",
+    cores=2,
+    software="v2-alpha-tpuv5",
+  ),
+  "v6e": Generation(
+    product="v6e",
+    accelerator="tpu-v6e-slice",
+    cores=1,
+    software="v2-alpha-tpuv6e",
+  ),
+  "tpu7x": Generation(
+    product="tpu7x",
+    accelerator="tpu7x",
+    cores=2,
+    software=None,
+  ),
 }
 _FLAT = {
   (1, 1), (2, 2), (2, 4), (4, 4), (4, 8), (8, 8), (8, 16), (16, 16)
@@ -94,31 +77,34 @@ _CHIPS_PER_HOST = 4
 
 @dataclasses.dataclass(frozen=True)
 class Slices:
-  """So many slices, all of one shape.
+  """So many slices, all of one shape, as the cloud names them.
 
   Attributes:
-    generation: of TPU.
-    shape: chips of one slice along each dimension of the grid.
-    count: how many slices.
+    grid: their chips.
   """
 
-  generation: Generation
-  shape: tuple[int, ...]
-  count: int = 1
+  grid: Topology
 
   def __str__(self) -> str:
-    name = f"{self.generation.name}:{self.topology}"
-    return name if self.count == 1 else f"{self.count} slices of {name}"
+    return str(self.grid)
+
+  @property
+  def generation(self) -> Generation:
+    return GENERATIONS[self.grid.chip.name]
+
+  @property
+  def count(self) -> int:
+    return self.grid.slices
 
   @property
   def topology(self) -> str:
     """Of one slice: "4x4x4"."""
-    return "x".join(map(str, self.shape))
+    return "x".join(map(str, self.grid.shape))
 
   @property
   def chips(self) -> int:
     """Of one slice."""
-    return math.prod(self.shape)
+    return math.prod(self.grid.shape)
 
   @property
   def chips_per_host(self) -> int:
@@ -132,7 +118,7 @@ class Slices:
   @property
   def devices(self) -> int:
     """Of JAX, in all slices."""
-    return self.chips * self.generation.devices * self.count
+    return self.grid.device_count
 
   @property
   def is_default(self) -> bool:
@@ -141,7 +127,8 @@ class Slices:
     Several grids may have as many chips; of those made of cubes the number
     means the one that is most nearly a cube itself.
     """
-    if self.generation.dims == 2 or self.shape in _SMALL:
+    shape = self.grid.shape
+    if len(shape) == 2 or shape in _SMALL:
       return True
     cubes = self.chips // _CHIPS_PER_HOST**3
     grids = (
@@ -149,7 +136,7 @@ class Slices:
       for a, b in itertools.product(range(1, cubes + 1), repeat=2)
       if cubes % (a * b) == 0
     )
-    return sum(self.shape) == 4 * min(map(sum, grids))
+    return sum(shape) == 4 * min(map(sum, grids))
 
   @property
   def type_name(self) -> str:
@@ -158,33 +145,32 @@ class Slices:
     return f"{self.generation.product}-{cores}"
 
 
-def parse(topology: str, count: int = 1) -> Slices:
+def parse(name: str, count: int = 1) -> Slices:
   """Reads a topology such as "v5e:16x16" or "v5p:4x4x8".
 
   Raises:
     ValueError: Google Cloud has no such slices.
   """
-  found = re.fullmatch(r"(\w+):(\d+(?:x\d+)+)", topology)
+  found = re.fullmatch(r"(\w+):(\d+(?:x\d+)+)", name)
   if not found or found[1] not in GENERATIONS:
     raise ValueError(
-      f"topology {topology!r} is none of {sorted(GENERATIONS)} with a grid of"
+      f"topology {name!r} is none of {sorted(GENERATIONS)} with a grid of"
       " chips, such as v5e:16x16 or v5p:4x4x4 (a v5p-128 is v5p:4x4x4: its name"
       " counts cores)"
     )
-  generation = GENERATIONS[found[1]]
-  shape = tuple(map(int, found[2].split("x")))
-  if generation.dims == 2 and shape not in _FLAT:
+  chip, shape = CHIPS[found[1]], tuple(map(int, found[2].split("x")))
+  if chip.torus_dims == 2 and shape not in _FLAT:
     known = ", ".join("x".join(map(str, s)) for s in sorted(_FLAT))
-    raise ValueError(f"topology {topology!r}: {found[1]} slices are {known}")
-  if generation.dims == 3 and not (shape in _SMALL or _is_cubes(shape)):
+    raise ValueError(f"topology {name!r}: {chip.name} slices are {known}")
+  if chip.torus_dims == 3 and not (shape in _SMALL or _is_cubes(shape)):
     raise ValueError(
-      f"topology {topology!r}: {found[1]} slices are 2x2x1, 2x2x2, 2x2x4,"
+      f"topology {name!r}: {chip.name} slices are 2x2x1, 2x2x2, 2x2x4,"
       " 2x4x4, or three multiples of 4 from the smallest to the largest"
     )
-  slices = Slices(generation, shape, count)
+  slices = Slices(Topology(chip, shape, count))
   if count < 1 or (count > 1 and slices.hosts == 1):
     raise ValueError(
-      f"{count} slices of {topology}: there must be at least one, and several"
+      f"{count} slices of {name}: there must be at least one, and several"
       " must have several hosts each, which is more than 4 chips"
     )
   return slices
