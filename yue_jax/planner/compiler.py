@@ -104,12 +104,6 @@ def load(path: pathlib.Path) -> Compiled:
   return Compiled(key=path.name, text=text, **record)
 
 
-def is_compiled(
-  lowered: jax.stages.Lowered, topology: Topology, cache: pathlib.Path
-) -> bool:
-  return (cache / _key(lowered, topology)[0]).exists()
-
-
 def _key(lowered, topology) -> tuple[str, dict[str, str]]:
   versions = {
     name: importlib.metadata.version(name)

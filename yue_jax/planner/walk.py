@@ -138,11 +138,7 @@ def _compared(module, computation, name, known, given=None):
       for o in instruction.operands
     ]
   if instruction.opcode == "fusion":
-    inner = module.computations[instruction.called[0]]
-    values = {
-      n: _number(module, computation, o, known, given)
-      for n, o in enumerate(instruction.operands)
-    }
+    inner, values = _fused(module, computation, instruction, known, given)
     return _compared(module, inner, inner.root, {}, values)
   if instruction.opcode in ("bitcast", "copy"):
     return _compared(module, computation, instruction.operands[0], known, given)
@@ -170,13 +166,18 @@ def _number(module, computation, name, known, given):
       return one[0], one[1] + other
     return one + other if isinstance(one, int) and other is not None else None
   if source.opcode == "fusion":
-    inner = module.computations[source.called[0]]
-    values = {
-      n: _number(module, computation, o, known, given)
-      for n, o in enumerate(source.operands)
-    }
+    inner, values = _fused(module, computation, source, known, given)
     return _number(module, inner, inner.root, {}, values)
   return None
+
+
+def _fused(module, computation, fusion, known, given):
+  """The computation of a fusion, and the scalars that go into it."""
+  values = {
+    n: _number(module, computation, name, known, given)
+    for n, name in enumerate(fusion.operands)
+  }
+  return module.computations[fusion.called[0]], values
 
 
 def _step(module, body, index, inside) -> int | None:
