@@ -33,12 +33,13 @@ from yue_jax.data.course import Course, OpenedPhase
 from yue_jax.locations import check_locations
 from yue_jax.losses import N_STREAMS
 from yue_jax.optimizer import learning_rate, make_optimizer
-from yue_jax.phases import PhaseConfig, first_steps
+from yue_jax.phases import first_steps
 from yue_jax.progress import Progress
-from yue_jax.sharding import SPECS, check_divisible, make_mesh, zigzag
+from yue_jax.sharding import check_divisible, make_mesh
 from yue_jax.train.goodput import Goodput
 from yue_jax.train.profiling import Profiler
 from yue_jax.train.reports import Reports
+from yue_jax.train.rows import batch_layout
 from yue_jax.train.saving import SaveTimes
 from yue_jax.train.start import start
 from yue_jax.train.state import TrainState
@@ -191,7 +192,7 @@ class Run:
     train_step = self._compile(number)
     batches = pipeline.train_batches(
       phase.mixture,
-      **self._layout(phase.config),
+      **batch_layout(phase.config, self._mesh),
       first_step=first - begin,
       last_step=stop - begin,
     )
@@ -232,14 +233,6 @@ class Run:
     self._reports.pause()
     return compiled
 
-  def _layout(self, phase: PhaseConfig) -> dict:
-    return {
-      "samples_per_step": phase.samples,
-      "microbatches": phase.microbatches,
-      "sharding": jax.NamedSharding(self._mesh, SPECS.batch_abt),
-      "order": zigzag(phase.context, self._cfg.mesh.context),
-    }
-
   def _report(
     self, step: int, result, phase: OpenedPhase, in_phase: int
   ) -> None:
@@ -265,7 +258,9 @@ class Run:
       # another order on another device, and their collectives then wait for
       # each other for ever. Summed on the host, in float64.
       nats, tokens = np.zeros(N_STREAMS), np.zeros(N_STREAMS)
-      batches = pipeline.eval_batches(samples, **self._layout(phase.config))
+      batches = pipeline.eval_batches(
+        samples, **batch_layout(phase.config, self._mesh)
+      )
       for batch in _placed(batches):
         if self._eval_step is None:
           self._goodput.lap("evaluation")

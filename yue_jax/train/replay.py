@@ -23,8 +23,8 @@ from yue_jax.data import pipeline
 from yue_jax.data.course import Course
 from yue_jax.data.samples import empty_sample
 from yue_jax.phases import first_steps, phase_at
-from yue_jax.sharding import SPECS, check_divisible, make_mesh, zigzag
-from yue_jax.train.rows import Row, rows_of_step
+from yue_jax.sharding import SPECS, check_divisible, make_mesh
+from yue_jax.train.rows import Row, batch_layout, rows_of_step
 from yue_jax.train.state import init_params, init_state
 from yue_jax.train.step import Batch, make_eval_step, make_train_step
 
@@ -76,12 +76,9 @@ class Replay:
     return next(
       pipeline.train_batches(
         phase.mixture,
-        samples_per_step=phase.config.samples,
-        microbatches=phase.config.microbatches,
-        sharding=self._layout,
+        **batch_layout(phase.config, self._mesh),
         first_step=in_phase,
         last_step=in_phase + 1,
-        order=zigzag(phase.config.context, self.cfg.mesh.context),
         threads=0,
       )
     )

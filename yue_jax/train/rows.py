@@ -1,4 +1,4 @@
-"""Where the rows of a step come from: for messages and for debugging.
+"""The rows of a step: how they are laid out, and where they come from.
 
 step ─► samples of its phase ─► each from a source, by its number there
                                 └ epoch and pieces of documents
@@ -6,8 +6,24 @@ step ─► samples of its phase ─► each from a source, by its number there
 
 from collections.abc import Sequence
 import dataclasses
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
 
 from yue_jax.data.course import OpenedPhase
+from yue_jax.phases import PhaseConfig
+from yue_jax.sharding import SPECS, zigzag
+
+
+def batch_layout(phase: PhaseConfig, mesh: Mesh) -> dict[str, Any]:
+  """What `data.pipeline` must know to make the batches of a phase."""
+  return {
+    "samples_per_step": phase.samples,
+    "microbatches": phase.microbatches,
+    "sharding": jax.NamedSharding(mesh, SPECS.batch_abt),
+    "order": zigzag(phase.context, mesh.shape["context"]),
+  }
 
 
 @dataclasses.dataclass(frozen=True)
