@@ -83,23 +83,20 @@ def masked_attention(
   return jax.lax.reshape(y, (b, t, n, h), out_sharding=SPECS.heads_btnh)
 
 
-def packed_causal_mask(
-  segments: Int[Array, "B T"], shards: int = 1
-) -> Bool[Array, "B T S"]:
+def packed_causal_mask(segments: Int[Array, "B T"]) -> Bool[Array, "B T S"]:
   """True where query T may see key S: same segment, and not later.
 
   Example: segments [1, 1, 2] -> rows [1 0 0], [1 1 0], [0 0 1].
   """
   of_keys = reshard(segments, SPECS.keys_bs)
-  time = zigzag(segments.shape[1], shards)
+  time = zigzag(segments.shape[1], axis_size("context"))
   same = segments[:, :, None] == of_keys[:, None, :]
   return same & (time[:, None] >= time[None, :])[None, :, :]
 
 
 def reference(q, k, v, segments):
   """Arguments and result as those of `attend`."""
-  mask = packed_causal_mask(segments, axis_size("context"))
-  return masked_attention(q, k, v, mask)
+  return masked_attention(q, k, v, packed_causal_mask(segments))
 
 
 def blocked(q, k, v, segments):
