@@ -5,6 +5,7 @@ as many as it is told.
 """
 
 import os
+import pathlib
 import signal
 import sys
 
@@ -12,6 +13,7 @@ import pytest
 
 from tests import songs_on_disk as disk
 from tests.conftest import ROOT
+from yue_jax.checkpoint import find_checkpoint, finished_steps
 
 sys.path.insert(0, str(ROOT / "tools"))
 from bench_faults import Fault, Trial, differences, write_experiment
@@ -35,18 +37,13 @@ def undisturbed(experiment, tmp_path_factory) -> Trial:
 
 def damage_newest(trial: Trial, *, listed: bool) -> int:
   """Halves the largest file of a checkpoint; returns its step."""
-  root = trial.run_dir / "checkpoints"
-  step_dir = max(root.glob("[0-9]*[0-9]"), key=lambda p: int(p.name))
+  step_dir = pathlib.Path(find_checkpoint(trial.run_dir))
   if not listed:  # then only reading shows it
     (step_dir / "files.json").unlink()
   files = [p for p in (step_dir / "params").rglob("*") if p.is_file()]
   largest = max(files, key=lambda p: p.stat().st_size)
   os.truncate(largest, largest.stat().st_size // 2)
   return int(step_dir.name)
-
-
-def finished(trial: Trial) -> int:
-  return sum(1 for _ in (trial.run_dir / "checkpoints").glob("[0-9]*[0-9]"))
 
 
 def test_killed_processes_leave_no_trace(experiment, undisturbed, tmp_path):
@@ -62,15 +59,15 @@ def test_killed_processes_leave_no_trace(experiment, undisturbed, tmp_path):
       met = attempt.meet(fault)
     assert met["reached"], met
     assert set(met["exit_codes"]) <= codes, met
-    if fault.kill == TERM and finished(trial) > 1:
+    if fault.kill == TERM and len(finished_steps(trial.run_dir)) > 1:
       damaged.append(damage_newest(trial, listed=not damaged))
   assert trial.last_step() < undisturbed.last_step()
   trial.finish()
   assert trial.records()[-1]["step"] == undisturbed.last_step()
   assert differences(trial, undisturbed) == []
-  # How many there were to damage depends on how fast the processes came along.
-  aside = {p.name for p in trial.run_dir.glob("damaged/*")}
+  aside = {p.name for p in (trial.run_dir / "damaged").iterdir()}
   assert aside == {f"{step}-1" for step in damaged}
+  assert len(damaged) == 2
 
 
 def test_the_number_of_hosts_may_change(experiment, undisturbed, tmp_path):

@@ -35,6 +35,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from yue_jax.checkpoint import find_checkpoint
 from yue_jax.checkpoint_arrays import array_handler
 from yue_jax.json_lines import Record, read_lines
 from yue_jax.vocab import Vocab
@@ -97,8 +98,7 @@ class Trial:
 
   def state(self) -> dict[str, np.ndarray]:
     """Every saved array of the last checkpoint, by name."""
-    root = self.run_dir / "checkpoints"
-    step_dir = root / str(max(int(p.name) for p in root.glob("[0-9]*")))
+    step_dir = find_checkpoint(self.run_dir)
     found, whole = {}, ocp.RestoreArgs(restore_type=np.ndarray)
     for item in ("params", "optimizer"):
       tree = array_handler().metadata(step_dir / item).tree
