@@ -1,10 +1,9 @@
 """Every test runs on eight fake CPU devices, with cheap compilation.
 
-Low XLA optimisation keeps the suite inside its time budget; it does not change
-what a test may conclude, since all tolerances are those of float32 arithmetic.
-There is no compile cache: programs for several CPU devices that are read back
-from it can stand still (see `main`). Rank promotion is an error: a silently
-broadcast axis is the most common way to a wrong loss.
+Low XLA optimisation and a compile cache keep the suite inside its time
+budget; neither changes what a test may conclude, since all tolerances are
+those of float32 arithmetic. Rank promotion is an error: a silently broadcast
+axis is the most common way to a wrong loss.
 """
 
 import importlib.util
@@ -20,9 +19,10 @@ os.environ["XLA_FLAGS"] = (
 # A fake device that waits for others in a collective holds a thread of the
 # pool that they need; a pool as small as the machine could stand still.
 os.environ["PJRT_NPROC"] = "32"
-# In the environment, so that processes started by tests have none either.
-os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+# In the environment, so that processes started by tests have them too.
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "jax")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 
 import jax  # noqa: E402 - reads the environment
 import pytest  # noqa: E402

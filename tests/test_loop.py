@@ -1,7 +1,6 @@
 """Whole runs: they resume bit for bit, wherever they were stopped."""
 
 import itertools
-import json
 import math
 import os
 import pathlib
@@ -11,15 +10,13 @@ import subprocess
 import sys
 import time
 
-from absl import flags
-from absl.testing import flagsaver
 import jax
 import numpy as np
 import pytest
 
 from tests import songs_on_disk as disk
 from tests import tiny
-from yue_jax import config, main
+from yue_jax import config
 from yue_jax.data.preparing.prepare import prepare
 from yue_jax.metrics import read_metrics
 from yue_jax.train import loop
@@ -94,12 +91,15 @@ def test_killed_runs_continue_bit_for_bit(dataset, undisturbed, tmp_path):
   """At moments drawn by the clock; the same command each time."""
   run_dir = tmp_path / "run"
   moments = random.Random(0)
+  env = {
+    k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"
+  }
   for kill, at_least, code in (
     (signal.SIGKILL, 3, -signal.SIGKILL),
     (signal.SIGTERM, 23, os.EX_TEMPFAIL),
   ):
     process = subprocess.Popen(
-      command(dataset, tmp_path), stderr=subprocess.PIPE, text=True
+      command(dataset, tmp_path), stderr=subprocess.PIPE, text=True, env=env
     )
     wait_for_step(run_dir, at_least, process)
     time.sleep(moments.uniform(0.0, 0.1))
@@ -110,44 +110,16 @@ def test_killed_runs_continue_bit_for_bit(dataset, undisturbed, tmp_path):
   assert reached < STEPS
   assert f"asked to stop: saved at step {reached}, to be contin" in said
   assert (run_dir / f"checkpoints/{reached}").is_dir()
-  subprocess.run(command(dataset, tmp_path), check=True)
+  subprocess.run(command(dataset, tmp_path), check=True, env=env)
   assert losses(run_dir) == undisturbed
-
-
-def test_a_restart_finds_its_step_compiled(dataset, tmp_path):
-  """On one device: see `main` for why several CPU devices keep nothing."""
-  compiled = tmp_path / "compiled"
-  env = os.environ | {
-    "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
-    "JAX_COMPILATION_CACHE_DIR": str(compiled),
-  }
-  for last in (2, 3):
-    train = {"checkpoint_every": 1, "last_step": last}
-    whole = command(dataset, tmp_path, mesh={}, train=train)
-    subprocess.run(whole, env=env, check=True)
-    assert len(list(compiled.glob("jit_train_step-*-cache"))) == 1
-
-
-@pytest.mark.parametrize("backend", ["cpu", "tpu"])
-def test_compiled_steps_are_kept_with_the_run(backend, monkeypatch):
-  kept = {}
-  monkeypatch.setattr(jax, "default_backend", lambda: backend)
-  monkeypatch.setattr(jax.config, "update", kept.__setitem__)
-  flags.FLAGS.mark_as_parsed()
-  with flagsaver.flagsaver(run_dir="gs://runs/1"):
-    main._keep_compiled()
-  wanted = {"jax_compilation_cache_dir": "gs://runs/1/compiled"}
-  assert kept == ({} if backend == "cpu" else wanted)
+  compiled = list((run_dir / "compiled").glob("jit_train_step-*-cache"))
+  assert len(compiled) == 1  # by the first; the others found it there
 
 
 def command(dataset, root: pathlib.Path, **changes) -> list[str]:
   """The command line of a run in root/run; `changes` are of its config."""
-  experiment = root / "experiment.py"
-  experiment.write_text(
-    "import json, ml_collections\n"
-    "def get_config():\n"
-    f"  tree = json.loads({json.dumps(run_dict(dataset, **changes))!r})\n"
-    "  return ml_collections.ConfigDict(tree)\n"
+  experiment = tiny.write_experiment(
+    root / "experiment.py", run_dict(dataset, **changes)
   )
   return [
     sys.executable,

@@ -30,12 +30,8 @@ def experiment(tmp_path_factory) -> pathlib.Path:
   run = tiny.run_dict(phases=[tiny.phase_dict(**PHASE)])
   run["model"] |= {"dtype": "bfloat16", "remat": "full"}
   run = config.to_json(config.from_config_dict(run))  # with every field
-  path = tmp_path_factory.mktemp("experiment") / "small.py"
-  path.write_text(
-    f"import ml_collections\nRUN = {run!r}\n"
-    "def get_config():\n  return ml_collections.ConfigDict(RUN)\n"
-  )
-  return path
+  root = tmp_path_factory.mktemp("experiment")
+  return tiny.write_experiment(root / "small.py", run)
 
 
 def plan_run(*flags: str, fails: bool = False) -> str:

@@ -5,7 +5,6 @@ Real processes with jax.distributed, twelve fake devices in all.
 
 import os
 import random
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests import songs_on_disk as disk
+from tests import tiny
 from tests.conftest import ROOT
 from tests.reading_process import SHAPE, STEPS
 from yue_jax.data.samples import FIELDS
@@ -25,9 +25,7 @@ def data(tmp_path_factory):
 
 
 def start(data, out, processes: int, first: int) -> list[subprocess.Popen]:
-  with socket.socket() as probe:
-    probe.bind(("localhost", 0))
-    port = probe.getsockname()[1]
+  port = tiny.free_port()
   devices = 12 // processes
   environment = {
     **os.environ,

@@ -4,9 +4,7 @@ The mesh cuts the tokens of every row over both, so that keys and values, the
 head and the gradients all cross the border between them.
 """
 
-import json
 import os
-import socket
 import subprocess
 import sys
 
@@ -41,21 +39,12 @@ def experiment(tmp_path_factory):
     ],
     "train": {"log_every": 1, "eval_every": 2},
   }
-  path = root / "experiment.py"
-  path.write_text(
-    "import json, ml_collections\n"
-    "def get_config():\n"
-    f"  tree = json.loads({json.dumps(tree)!r})\n"
-    "  return ml_collections.ConfigDict(tree)\n"
-  )
-  return path
+  return tiny.write_experiment(root / "experiment.py", tree)
 
 
 def train(experiment, run_dir, processes: int) -> list[dict]:
   """What so many processes measured, on eight devices in all."""
-  with socket.socket() as probe:
-    probe.bind(("localhost", 0))
-    port = probe.getsockname()[1]
+  port = tiny.free_port()
   devices = 8 // processes
   environment = os.environ | {
     "XLA_FLAGS": os.environ["XLA_FLAGS"].replace(

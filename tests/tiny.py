@@ -1,7 +1,10 @@
 """Small things many tests are made of."""
 
 import importlib.util
+import json
 import math
+import pathlib
+import socket
 
 import jax
 from jax.sharding import NamedSharding
@@ -109,6 +112,24 @@ def on(mesh_, batch: dict) -> dict:
   tokens = batch["inputs"].shape[-1]
   order = sharding.zigzag(tokens, mesh_.shape["context"])
   return jax.tree.map(lambda x: jax.device_put(x[..., order], layout), batch)
+
+
+def write_experiment(path: pathlib.Path, tree: dict) -> pathlib.Path:
+  """An experiment file whose config is `tree`; returns its path."""
+  path.write_text(
+    "import json, ml_collections\n"
+    "def get_config():\n"
+    f"  tree = json.loads({json.dumps(tree)!r})\n"
+    "  return ml_collections.ConfigDict(tree)\n"
+  )
+  return path
+
+
+def free_port() -> int:
+  """A port of this machine that nobody listens to, for processes to meet."""
+  with socket.socket() as probe:
+    probe.bind(("localhost", 0))
+    return probe.getsockname()[1]
 
 
 def load_experiment(path, argument: str | None = None):

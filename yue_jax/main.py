@@ -100,17 +100,6 @@ def _join() -> None:
     logging.getLogger("yue_jax").setLevel(logging.WARNING)
 
 
-def _keep_compiled() -> None:
-  """Compiled steps are kept with the run, for its continuation.
-
-  Not on CPUs: programs for several of their devices have stood still after
-  they were read back, and are compiled in seconds.
-  """
-  chosen = jax.config.jax_compilation_cache_dir  # JAX_COMPILATION_CACHE_DIR
-  if not chosen and jax.default_backend() != "cpu":
-    jax.config.update("jax_compilation_cache_dir", f"{_RUN_DIR.value}/compiled")
-
-
 def _fail(message: str) -> NoReturn:
   print(message, file=sys.stderr, flush=True)
   if jax.distributed.is_initialized():
