@@ -161,26 +161,20 @@ def counter_hash(*counters: np.ndarray | int, purpose: str) -> np.ndarray:
   Each counter in turn passes through the finalizer of SplitMix64 (Steele, Lea
   and Flood 2014); `purpose` keeps draws apart that share their counters.
   """
-  state = _first_state(purpose)
-  for counter in counters:
-    if isinstance(state, int) and isinstance(counter, _SCALARS):
-      state = _mix_one(state + int(counter))
-    else:
-      numbers = np.atleast_1d(counter).astype(np.int64).view(np.uint64)
-      state = _mix(numbers + np.uint64(state))
-  return np.uint64(state) if isinstance(state, int) else state
+  return np.uint64(_hash(counters, purpose))
 
 
-def uniform(*counters: np.ndarray | int, purpose: str) -> np.ndarray:
+def uniform(*counters: np.ndarray | int, purpose: str) -> np.ndarray | float:
   """Numbers in [0, 1) from the upper 53 bits of `counter_hash`."""
-  return (counter_hash(*counters, purpose=purpose) >> _LOWER) * 2.0**-53
+  state = _hash(counters, purpose)
+  lower = 11 if isinstance(state, int) else np.uint64(11)
+  return (state >> lower) * 2.0**-53  # a float64 has no room for the others
 
 
 def _distinct(codes: np.ndarray) -> int:
   return np.count_nonzero(np.bincount(codes))
 
 
-_LOWER = np.uint64(11)  # bits that a float64 has no room for
 _SCALARS = (int, np.integer)
 _MASK = 2**64 - 1  # arithmetic is modulo 2^64
 _STEP = 0x9E3779B97F4A7C15
@@ -188,8 +182,24 @@ _SHIFTS = (30, 27, 31)
 _FACTORS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
 
-@functools.cache
-def _first_state(purpose: str) -> int:
+def _hash(
+  counters: Sequence[np.ndarray | int], purpose: str
+) -> np.ndarray | int:
+  """`counter_hash`; of numbers alone a Python integer, which is quicker."""
+  scalars = 0
+  while scalars < len(counters) and isinstance(counters[scalars], _SCALARS):
+    scalars += 1
+  state = _state(purpose, *map(int, counters[:scalars]))
+  for counter in counters[scalars:]:
+    numbers = np.atleast_1d(counter).astype(np.int64).view(np.uint64)
+    state = _mix(numbers + np.uint64(state))
+  return state
+
+
+@functools.lru_cache(256)  # seed and epoch are the same for many songs
+def _state(purpose: str, *counters: int) -> int:
+  if counters:
+    return _mix_one(_state(purpose, *counters[:-1]) + counters[-1])
   digest = hashlib.sha256(purpose.encode()).digest()
   return int.from_bytes(digest[:8], "little")
 

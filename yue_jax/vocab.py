@@ -45,6 +45,7 @@ SPECIALS = (
   "visual",
   "semanticodec",
 )
+_PLACES = {name: place for place, name in enumerate(SPECIALS)}
 WRAPPER_IDS = 4  # CLS, SEP, MASK, PAD, appended by the released trainer
 
 
@@ -150,9 +151,9 @@ class Vocab:
 
   def special(self, name: str) -> int:
     """Id of the special token `<name>`."""
-    if name not in SPECIALS:
+    if name not in _PLACES:
       raise KeyError(f"no special token {name!r}; there are {SPECIALS}")
-    return self.text_size + SPECIALS.index(name)
+    return self.text_size + _PLACES[name]
 
   @property
   def eod(self) -> int:

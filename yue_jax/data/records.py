@@ -17,7 +17,7 @@ read at random. A record is whole or refused, never half understood.
 """
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import dataclasses
 import hashlib
 import itertools
@@ -233,12 +233,13 @@ def _numbers(record: bytes, start: int, count: int) -> tuple[int, ...]:
   return struct.unpack_from(f"<{count}I", record, 4 * start)
 
 
-def _divide(values: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
+def _divide(values: np.ndarray, sizes: Iterable[int]) -> list[np.ndarray]:
   """Consecutive parts of these sizes, without numpy.split's cost."""
-  ends = list(itertools.accumulate(sizes))
-  return [
-    values[end - size : end] for end, size in zip(ends, sizes, strict=True)
-  ]
+  parts, start = [], 0
+  for size in sizes:
+    parts.append(values[start : start + size])
+    start += size
+  return parts
 
 
 def _expect_size(record: bytes, size: int, what: str) -> None:

@@ -230,14 +230,11 @@ def empty_sample(context: int) -> Sample:
 
 def _join_apart(parts: Sequence[Part], context: int) -> Sample:
   """Every part is a segment of its own, with its own positions."""
-  sample, at = empty_sample(context), 0
-  for segment, (ids, streams, start, length) in enumerate(parts, start=1):
-    end = at + length
-    sample["inputs"][at:end] = ids[:length]
+  sample, at = _in_a_row(parts, context), 0
+  for segment, part in enumerate(parts, start=1):
+    end = at + part.length
     sample["segments"][at:end] = segment
-    sample["positions"][at:end] = np.arange(start, start + length)
-    sample["targets"][at : at + len(ids) - 1] = ids[1:]
-    sample["streams"][at : at + len(ids) - 1] = streams[1:]
+    sample["positions"][at:end] = np.arange(part.start, part.start + end - at)
     at = end
   return sample
 
@@ -248,7 +245,7 @@ def _join_running_on(parts: Sequence[Part], context: int) -> Sample:
   Not so before the rest of a cut document: that is a target where it was cut.
   A part without places gives the sample's last place its target.
   """
-  sample, at = _join_apart(parts, context), 0
+  sample, at = _in_a_row(parts, context), 0
   for part in parts:
     if at and not part.start:
       sample["targets"][at - 1] = part.ids[0]
@@ -256,6 +253,21 @@ def _join_running_on(parts: Sequence[Part], context: int) -> Sample:
     at += part.length
   sample["segments"][:at] = 1
   sample["positions"][:at] = np.arange(at)
+  return sample
+
+
+def _in_a_row(parts: Sequence[Part], context: int) -> Sample:
+  """Tokens of all parts, and the targets that they have within their part."""
+  sample, at = empty_sample(context), 0
+  inputs, targets, streams = (
+    sample[name] for name in ("inputs", "targets", "streams")
+  )
+  for part in parts:
+    inputs[at : at + part.length] = part.ids[: part.length]
+    last = at + len(part.ids) - 1
+    targets[at:last] = part.ids[1:]
+    streams[at:last] = part.streams[1:]
+    at += part.length
   return sample
 
 
