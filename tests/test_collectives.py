@@ -98,6 +98,17 @@ def test_a_reduce_scatter_moves_what_goes_in():
   assert scatter.wire_bytes == 2 * (16 * 64 * 2) * 7 / 8
 
 
+def test_what_the_compiled_program_returns():
+  gathered, scattered, rest = 6 * 64 * 64 * 2, 2 * 2 * 64 * 2, 2 * 8 * 4
+  assert collectives.results(hlo.parse(STEP)) == gathered + scattered + rest
+  begun = STEP.replace(
+    "%gathered = bf16[64,64]{1,0} all-gather(",
+    "%gathered = (bf16[16,64]{1,0}, bf16[64,64]{1,0}) all-gather-start(",
+  )
+  assert begun != STEP
+  assert collectives.results(hlo.parse(begun)) == gathered + scattered + rest
+
+
 def test_an_all_reduce_of_which_a_slice_is_read_is_a_reduce_scatter():
   parts = STEP.replace(
     "bf16[2,64]{1,0} reduce-scatter(", "bf16[16,64]{1,0} all-reduce("

@@ -89,6 +89,20 @@ def find(
   return found
 
 
+def results(optimized: hlo.Module) -> int:
+  """Bytes that all collectives of the compiler's own program return.
+
+  By this number programs of other trainers can be compared with ours. It is
+  not what the hardware moves (see above).
+  """
+  return sum(
+    array.bytes * visit.repeats
+    for visit in walk(optimized)
+    if visit.instruction.opcode.removesuffix("-start") in KINDS
+    for array in _results(visit.instruction)
+  )
+
+
 def summed(collectives: Iterable[Collective]) -> list[dict]:
   """Sums over shapes and instructions, most bytes first."""
   sums = {}
@@ -116,10 +130,7 @@ def summed(collectives: Iterable[Collective]) -> list[dict]:
 def _arrays(visit, kind, mesh, layers):
   instruction = visit.instruction
   axes, group = _groups(instruction, mesh)
-  results = instruction.result
-  if instruction.opcode.endswith("-start"):  # (operands, results, ...)
-    results = results[1:2]
-  for number, result in enumerate(results):
+  for number, result in enumerate(_results(instruction)):
     moved = max(result.bytes, visit.operand(number).bytes) * visit.repeats
     meant = kind
     if kind == "all-reduce" and _is_scattered(visit, group):
@@ -137,6 +148,13 @@ def _arrays(visit, kind, mesh, layers):
       result.bytes * visit.repeats,
       moved * _received(meant, group),
     )
+
+
+def _results(instruction: hlo.Instruction) -> Sequence[hlo.Array]:
+  """What an asynchronous one will return, without what it holds until then."""
+  if instruction.opcode in ("all-gather-start", "collective-permute-start"):
+    return instruction.result[1:2]  # of (operands, results, ...)
+  return instruction.result
 
 
 def _is_scattered(visit: Visit, group: int) -> bool:

@@ -41,6 +41,7 @@ class Work:
     model_flops: that the model needs by the causal convention, for all
       devices together.
     collectives: that the partitioned program asks for.
+    compiled_results: bytes that those of the optimised program return.
     hbm_bytes: that the optimised program reads and writes.
     host_bytes: the same in the host's memory, for what is offloaded.
     must_gather: bytes of weights that FSDP has to gather (`must_gather`).
@@ -53,6 +54,7 @@ class Work:
   flops: flops.Flops
   model_flops: float
   collectives: Sequence[Collective]
+  compiled_results: int
   hbm_bytes: int
   host_bytes: int
   must_gather: int
@@ -180,6 +182,7 @@ def _work(cfg, topology, mesh, phase, compiled, price) -> Work:
     model_flops=its.tokens_per_step
     * accounting.train_flops_per_token(cfg.model, its.context),
     collectives=asked,
+    compiled_results=collectives.results(optimized),
     hbm_bytes=moved,
     host_bytes=offloaded,
     must_gather=must_gather(cfg, phase),

@@ -119,6 +119,10 @@ def _work(plan: Plan) -> Iterator[str]:
     f"{n:.2g} {k}" for k, n in ratio["tables_gathered"].items()
   )
   yield f"  embedding tables gathered in a microbatch: {tables or 'never'}"
+  yield (
+    "  what the compiled program's own collectives return, padding included:"
+    f" {_gib(work.compiled_results)} GiB"
+  )
   yield ""
 
 
