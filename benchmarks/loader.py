@@ -9,6 +9,9 @@
   built    documents built from records of songs as ours are, packed and
            batched by Grain: tokens, streams, segments and positions
 
+The last two lines are of ours alone: cot, unconditional music of the mix and
+of both tracks, and speech, in the shares of the paper's first phase.
+
 Grain's packers: FirstFit and BestFit of 64 bins, whose documents are cut to
 the context beforehand since they refuse longer ones, and ConcatThenSplit. (8
 to 1,024 bins, ids as uint16 and a thread that reads ahead were tried: nothing
@@ -39,7 +42,8 @@ import numpy as np
 from benchmarks.report import report
 from benchmarks.rows import small_tokenizer, write_songs, write_speech
 from yue_jax.data.dataset import Dataset, open_dataset
-from yue_jax.data.pipeline import read_rows
+from yue_jax.data.mixture import Line, Mixture
+from yue_jax.data.pipeline import Samples, read_rows
 from yue_jax.data.preparing.prepare import prepare
 from yue_jax.data.preparing.recipe import Recipe
 from yue_jax.data.records import ShardWriter
@@ -51,6 +55,8 @@ from yue_jax.vocab import Vocab
 
 KINDS = ("cot", "icl", "speech", "window")
 CONTEXTS = (8_192, 16_384)
+# Thousandths of the samples; conditional to not 3 : 1, music to speech 10 : 1.
+FIRST_PHASE = {"cot": 659, "mixture": 139, "dual": 111, "speech": 91}
 BATCH, BINS = 8, 64
 FOREVER = 2**31
 
@@ -83,6 +89,9 @@ def main() -> None:
       folder.mkdir()
       found = contenders(dataset, kind, context, folder)
       rows += measure(found, kind, context, args)
+    for context in CONTEXTS:
+      found = [of_first_phase(datasets, context)]
+      rows += measure(found, "phase", context, args)
   figures = {
     "songs": args.songs,
     "rounds": args.rounds,
@@ -157,7 +166,33 @@ def contenders(
 
 
 def ours(source: Source, context: int, packing: str) -> Batches:
-  samples = PlannedSamples(source, context=context, seed=0, packing=packing)
+  return _batches(
+    PlannedSamples(source, context=context, seed=0, packing=packing)
+  )
+
+
+def of_first_phase(datasets: dict[str, Dataset], context: int) -> Contender:
+  """Mixed documents, in the shares of experiments/yue_four_phases.py."""
+  lines = []
+  for kind, thousandths in FIRST_PHASE.items():
+    dataset = datasets["speech" if kind == "speech" else "songs"]
+    samples = PlannedSamples(
+      make_source(dataset, kind, seed=0),
+      context=context,
+      seed=0,
+      packing="split",
+    )
+    lines.append(Line(kind, samples, 0, 1000 * thousandths))
+  mixture = Mixture(lines, context=context)
+  shards = [
+    shard
+    for name in ("songs", "speech")
+    for shard in sorted(datasets[name].directory.glob("*.array_record"))
+  ]
+  return Contender("ours split", _batches(mixture), "segments", shards)
+
+
+def _batches(samples: Samples) -> Batches:
   return read_rows(
     samples.sample,
     range(FOREVER),
@@ -289,7 +324,7 @@ def ratios(rows: list[dict]) -> dict[str, dict[str, float]]:
   found = {}
   for (kind, context, loader), row in by.items():
     of, packing = loader.split()
-    if of != "ours":
+    if of != "ours" or kind == "phase":
       continue
     found[f"{kind} {context} {packing}"] = {
       f"{state} over {other}": round(
