@@ -42,6 +42,10 @@ FILES = {
 
 @pytest.fixture
 def weights() -> Weights:
+  return random_weights()
+
+
+def random_weights() -> Weights:
   rng = np.random.default_rng(0)
   leaves = {
     row.ours: rng.standard_normal(table.our_shape(row, tiny.MODEL), np.float32)

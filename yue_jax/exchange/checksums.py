@@ -19,7 +19,7 @@ _KEY = "sha256"
 def write(folder: pathlib.Path, sums: Mapping[str, str]) -> None:
   """Replaces what the folder has, at once."""
   partial = folder / f".{NAME}"
-  write_json(partial, {_KEY: dict(sums)})
+  write_json(partial, {_KEY: dict(sorted(sums.items()))})
   os.replace(partial, folder / NAME)
 
 
