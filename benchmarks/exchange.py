@@ -122,7 +122,7 @@ def write_random_checkpoint(run: pathlib.Path, cfg: ModelConfig) -> None:
     shape = [s.stop - s.start for s in box]
     rng = np.random.default_rng(number)
     numbers = cfg.init_std * rng.standard_normal(shape, np.float32)
-    writer.write(name, box, numbers).result()
+    writer.write(name, box, numbers)()
 
   with Progress(len(chunks), "chunks", "random weights") as progress:
     for_each(range(len(chunks)), write, workers=2, progress=progress)

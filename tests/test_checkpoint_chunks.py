@@ -117,7 +117,7 @@ def test_lost_chunks_are_an_error_and_not_zeros(tmp_path):
   array = np.ones((2, 8), np.float32)
   writer = ArrayWriter(tmp_path / "arrays", {"blocks/a": (2, 8)})
   first = (slice(0, 1), slice(0, 8))
-  writer.write("blocks/a", first, array[:1]).result()
+  writer.write("blocks/a", first, array[:1])()
   array = open_arrays(tmp_path / "arrays")["blocks/a"]
   np.testing.assert_array_equal(array[first], np.ones((1, 8)))
   with pytest.raises(OSError, match=r"blocks.a/ cannot be read; restore"):
@@ -133,7 +133,7 @@ def test_a_later_writer_finds_what_was_written(tmp_path):
   layers = [(slice(n, n + 1), slice(0, 8)) for n in range(2)]
   writer = ArrayWriter(tmp_path / "arrays", shapes)
   zeros = np.zeros((1, 8), np.float32)  # written as any other
-  writer.write("blocks/a", layers[1], zeros).result()
+  writer.write("blocks/a", layers[1], zeros)()
   assert not writer.has("blocks/a", layers[0])
   again = ArrayWriter(tmp_path / "arrays", shapes)
   assert [again.has("blocks/a", box) for box in layers] == [False, True]

@@ -273,8 +273,8 @@ def save_weights(run_dir: epath.PathLike, weights: Weights) -> epath.Path:
       writer.write(name, whole(leaf.shape), np.asarray(leaf))
       for name, leaf in leaves.items()
     ]
-    for commit in writing:
-      commit.result()
+    for wait in writing:
+      wait()
     return save_staged(run_dir, weights, writer)
 
 

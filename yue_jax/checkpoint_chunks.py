@@ -10,7 +10,7 @@ database of its own; Orbax then adds its metadata and joins it to a checkpoint
 in the way it joins what several processes have written.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import itertools
 import math
@@ -143,13 +143,30 @@ class ArrayWriter:
       for at in (zip(b, chunk, strict=True) for b in boxes(box, chunk))
     )
 
-  def write(self, name: str, box: Box, array: np.ndarray) -> ts.Future:
+  def write(self, name: str, box: Box, array: np.ndarray) -> Callable[[], None]:
     """Starts to write a box, which is made of whole chunks.
 
+    Args:
+      name: of the array.
+      box: where in it.
+      array: float32; must not change before it is written.
+
     Returns:
-      What to wait for (`result`): then the box is safely on the disk.
+      What waits until the box is safely on the disk, and raises OSError if
+      it cannot be written.
     """
-    return self._stores[name][box].write(array).commit
+    store = self._stores[name][box]
+    writing = store.write(array, can_reference_source_data_indefinitely=True)
+
+    def wait() -> None:
+      try:
+        writing.commit.result()
+      except ValueError as error:
+        raise OSError(
+          f"{name} cannot be written to {self._folder}: {error}"
+        ) from error
+
+    return wait
 
   def staged(self) -> dict[str, StagedArray]:
     """The arrays by name, when all boxes are written."""

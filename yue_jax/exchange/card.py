@@ -20,10 +20,9 @@ tags:
 # {title}
 
 A decoder that sings: it continues documents in which lyrics and tags are
-followed by the codes of an audio codec. Exported by `yue_jax`
-{when}, as a plain `LlamaForCausalLM`
-that needs no code of its own. It reads and writes token ids; a codec turns the
-codes into sound.
+followed by the codes of an audio codec. It reads and writes token ids; a codec
+turns the codes into sound. A plain `LlamaForCausalLM` that needs no code of its
+own, exported by `yue_jax` {when}.
 
 ## Shape
 
@@ -56,6 +55,7 @@ with torch.no_grad():
 ```
 
 Ids from {size:,} on are padding: exclude them from sampling, as above.
+`checksums.json` has the SHA-256 of every tensor.
 
 ## Text
 

@@ -79,7 +79,11 @@ class ShardFile:
     """Writes bytes of a tensor, which begin `offset` bytes after its own."""
     at = self._begins[name] + offset
     while data:
-      written = os.pwrite(self._file.fileno(), data, at)
+      try:
+        written = os.pwrite(self._file.fileno(), data, at)
+      except OSError as error:  # a full disk, most of the time
+        error.filename = self._file.name
+        raise
       data, at = data[written:], at + written
 
   def __enter__(self) -> Self:

@@ -25,7 +25,7 @@ from yue_jax.progress import Progress
 
 _LARGE = 256 * 2**20  # bytes; of larger blocks there is one at a time
 _HASHED = 32 * 2**20  # bytes that are hashed at once
-_IN_FLIGHT = 2  # chunks that a thread has given to be written
+_IN_FLIGHT = 1  # chunks that a thread has given away when it makes the next
 
 
 def write_shards(
@@ -146,7 +146,7 @@ def _read_tensor(
   writer: ArrayWriter,
 ) -> None:
   """Writes one tensor as ours, unless it is there, and checks it."""
-  ours, sha256, writing = tensor.row.ours, hashlib.sha256(), deque()
+  ours, sha256, waiting = tensor.row.ours, hashlib.sha256(), deque()
   box = whole(table.our_shape(tensor.row, cfg))
   if tensor.layer is not None:
     box = (slice(tensor.layer, tensor.layer + 1), *box[1:])
@@ -158,17 +158,19 @@ def _read_tensor(
     return rows
 
   if not writer.has(ours, box):
-    for part_box, part in blocks.incoming(
-      tensor, read, cfg, rows=stored.shape[0], chunk=writer.chunk(ours)
-    ):
-      writing.append(writer.write(ours, part_box, part))
-      if len(writing) > _IN_FLIGHT:
-        writing.popleft().result()
+    try:
+      for part_box, part in blocks.incoming(
+        tensor, read, cfg, rows=stored.shape[0], chunk=writer.chunk(ours)
+      ):
+        waiting.append(writer.write(ours, part_box, part))
+        if len(waiting) > _IN_FLIGHT:
+          waiting.popleft()()
+    finally:  # nothing is written any more when an error is dealt with
+      for wait in waiting:
+        wait()
     found = sha256.hexdigest()
   else:
     found = None if expected is None else _sha256(stored)
-  for commit in writing:
-    commit.result()
   if expected not in (None, found):
     raise ValueError(
       f"{tensor.name} in {stored.path} is damaged: it has the SHA-256 {found},"
