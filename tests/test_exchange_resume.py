@@ -12,7 +12,6 @@ import pytest
 
 from tests import tiny
 from tests.test_exchange import (
-  LAYER_BYTES,
   assert_same_params,
   export,
   imported,
@@ -164,15 +163,6 @@ def test_a_changed_folder_is_imported_from_the_start(
   folder.import_folder(exported, tmp_path / "run")
   run = in_memory(open_weights(tmp_path / "run"))
   assert_same_params(run.params, twice)
-
-
-def test_one_at_a_time(weights, tmp_path):
-  settings = [SOURCE, "float32", 10 * LAYER_BYTES, 192]
-  with (
-    folder.resumable_directory(tmp_path / "out", folder._fingerprint(settings)),
-    pytest.raises(FileExistsError, match="another process is writing"),
-  ):
-    export(tmp_path / "out", weights, source=SOURCE)
 
 
 def test_a_flipped_bit_is_found(weights, tmp_path):

@@ -208,13 +208,14 @@ def load_weights(path: epath.PathLike, mesh: jax.sharding.Mesh) -> Weights:
     OSError: it is damaged.
     ValueError: the mesh cannot cut the model evenly.
   """
-  weights = open_weights(path)
+  step_dir = find_checkpoint(path)
+  weights = _without_params(step_dir)
   check_divisible(weights.model, config.MeshConfig(**mesh.shape))
   with jax.set_mesh(mesh):
     like = jax.eval_shape(lambda: init_params(weights.model, seed=0))
   with ocp.Checkpointer(array_handler()) as checkpointer:
     params = checkpointer.restore(
-      find_checkpoint(path) / "params", args=restore_args(on_mesh(mesh, like))
+      step_dir / "params", args=restore_args(on_mesh(mesh, like))
     )
   return dataclasses.replace(weights, params=params)
 
@@ -233,22 +234,10 @@ def open_weights(path: epath.PathLike) -> Weights:
     OSError: it is damaged.
   """
   step_dir = find_checkpoint(path)
-  if wrong := find_damage(step_dir):
-    raise OSError(
-      f"{step_dir} is damaged: {'; '.join(wrong)}; name an older one"
-    )
-  run = read_description(step_dir)
-  data = None
-  if "data" in run:
-    data = read(DataDescription, run["data"], "data")
-  return Weights(
-    read(ModelConfig, run["model"], "model"),
-    Vocab.from_json(run["vocab"]),
-    run["step"],
-    traverse_util.unflatten_dict(open_arrays(step_dir / "params"), sep="/"),
-    data,
-    _kinds(run),
-  )
+  weights = _without_params(step_dir)
+  arrays = open_arrays(step_dir / "params")
+  params = traverse_util.unflatten_dict(arrays, sep="/")
+  return dataclasses.replace(weights, params=params)
 
 
 def save_weights(run_dir: epath.PathLike, weights: Weights) -> epath.Path:
@@ -380,6 +369,21 @@ def _description(model, vocab, step) -> dict[str, Any]:
     "vocab": vocab.to_json(),
     "versions": {n: importlib.metadata.version(n) for n in _LIBRARIES},
   }
+
+
+def _without_params(step_dir: epath.Path) -> Weights:
+  """What a checkpoint says of its weights; OSError if it is damaged."""
+  if wrong := find_damage(step_dir):
+    raise OSError(
+      f"{step_dir} is damaged: {'; '.join(wrong)}; name an older one"
+    )
+  run = read_description(step_dir)
+  data = None
+  if "data" in run:
+    data = read(DataDescription, run["data"], "data")
+  model = read(ModelConfig, run["model"], "model")
+  vocab = Vocab.from_json(run["vocab"])
+  return Weights(model, vocab, run["step"], {}, data, _kinds(run))
 
 
 def _kinds(run: Mapping[str, Any]) -> tuple[str, ...]:
