@@ -47,7 +47,9 @@ def outgoing(
 
 def outgoing_bytes(tensor: table.Tensor, leaf, dtype: np.dtype) -> int:
   """The size of the largest block of `outgoing`."""
-  rows = _rows_at_once(leaf) if tensor.is_table else tensor.shape[0]
+  rows = tensor.shape[0]
+  if tensor.is_table:
+    rows = min(rows, _rows_at_once(leaf))
   return rows * math.prod(tensor.shape[1:]) * dtype.itemsize
 
 

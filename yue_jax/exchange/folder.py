@@ -80,7 +80,7 @@ def export_folder(
   trained_with = weights.data.tokenizer if weights.data is not None else ""
   if tokenizer_model is not None and trained_with:
     Tokenizer(tokenizer_model).check_fingerprint(trained_with, of="the model")
-  settings = [source, dtype, shard_bytes, weights.model.vocab_size]
+  settings = [source, dtype, shard_bytes, rows, str(tokenizer_model)]
   directory = (
     whole_directory(out)
     if source is None

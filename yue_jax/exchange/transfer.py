@@ -130,8 +130,11 @@ def _is_whole(
   """Whether an earlier attempt has finished a file, every byte of it."""
   if not path.is_file() or not set(shapes) <= set(sums):
     return False
-  found = shards.open_file(path)
-  return all(
+  try:
+    found = shards.open_file(path)
+  except ValueError:  # it is written again
+    return False
+  return set(found) == set(shapes) and all(
     (found[name].shape, found[name].dtype) == (shape, dtype)
     and _sha256(found[name]) == sums[name]
     for name, shape in shapes.items()
