@@ -32,7 +32,7 @@ test: $(VENV)/.test
 
 bench: $(VENV)/.test
 	@mkdir -p runs/bench
-	set -e; for name in prepare loader reader step; do \
+	set -e; for name in prepare loader reader step exchange; do \
 	  $(RUN) -m benchmarks.$$name > runs/bench/$$name.json; \
 	done
 	$(RUN) tools/bench_data.py > runs/bench/data.json && cat runs/bench/data.json

@@ -38,6 +38,7 @@ setuptools.setup(
     "sentencepiece>=0.2.3,<0.3",
     "tensorboardX>=2.6.5,<3",
     "tensorflow-datasets>=4.9.10,<5",
+    "tensorstore>=0.1.86,<0.2",
     "tqdm>=4.70,<5",
   ],
   extras_require={
@@ -52,7 +53,6 @@ setuptools.setup(
       "jax[tpu]",  # its compiler also runs where there is no TPU
       "pytest>=9.2,<10",
       "ruff>=0.17,<0.18",
-      "tensorstore>=0.1.86",
     ],
   },
 )

@@ -17,8 +17,10 @@ from yue_jax.checkpoint import (
   DataDescription,
   Weights,
   load_weights,
+  open_weights,
   save_weights,
 )
+from yue_jax.checkpoint_chunks import whole
 from yue_jax.config import MeshConfig
 from yue_jax.exchange import folder, shards, table
 from yue_jax.model import Decoder
@@ -29,6 +31,7 @@ from yue_jax.vocab import RELEASED, Vocab
 LAYER_BYTES = 4 * 32 * 64  # one MLP matrix of the tiny model
 VOCABULARY_OF_300 = Vocab.small(150, codes=16, codebooks=8)  # + 22 special
 FILES = {
+  "checksums.json",
   "config.json",
   "generation_config.json",
   "model.safetensors.index.json",
@@ -39,6 +42,10 @@ FILES = {
 
 @pytest.fixture
 def weights() -> Weights:
+  return random_weights()
+
+
+def random_weights() -> Weights:
   rng = np.random.default_rng(0)
   leaves = {
     row.ours: rng.standard_normal(table.our_shape(row, tiny.MODEL), np.float32)
@@ -56,6 +63,25 @@ def export(out, weights, **changes) -> pathlib.Path:
   }
   folder.export_folder(out, weights, **(options | changes))
   return out
+
+
+def imported(exported: pathlib.Path, **options) -> Weights:
+  """What a folder becomes, with its arrays in memory."""
+  run = exported.with_name(f"{exported.name}-imported")
+  checkpoint = folder.import_folder(exported, run, **options)
+  return in_memory(open_weights(checkpoint))
+
+
+def in_memory(weights: Weights) -> Weights:
+  params = jax.tree.map(lambda leaf: leaf[whole(leaf.shape)], weights.params)
+  return dataclasses.replace(weights, params=params)
+
+
+def refuse(exported: pathlib.Path, message: str, error=ValueError) -> None:
+  """Importing is the error, and leaves nothing behind."""
+  with pytest.raises(error, match=message):
+    folder.import_folder(exported, exported.parent / "run")
+  assert [path.name for path in exported.parent.iterdir()] == [exported.name]
 
 
 def assert_same_params(one: dict, other: dict) -> None:
@@ -81,20 +107,10 @@ def test_table_has_every_parameter_of_the_decoder_in_its_shape():
 def test_query_row_n_h_is_head_n_component_h():
   cfg = presets.tiny(100)
   row = next(row for row in table.TABLE if row.ours == "blocks/attention/q")
-  q = np.arange(64 * 4 * 16, dtype=np.float32).reshape(64, 4, 16)
-  theirs = table.to_theirs(row, q, cfg)
-  assert theirs.shape == (64, 64)
-  np.testing.assert_array_equal(theirs[2 * 16 + 5], q[:, 2, 5])
-
-
-@pytest.mark.parametrize("row", table.TABLE, ids=lambda row: row.ours)
-def test_both_directions_of_a_row_are_inverse(row):
-  rng = np.random.default_rng(1)
-  shape = table.our_shape(row, tiny.MODEL)[row.stacked :]
-  array = rng.standard_normal(shape)
-  there = table.to_theirs(row, array, tiny.MODEL)
-  back = table.to_ours(row, there, tiny.MODEL)
-  np.testing.assert_array_equal(back, array)
+  theirs = np.arange(64 * 64, dtype=np.float32).reshape(64, 64)
+  q = table.to_ours(row, theirs, cfg)
+  assert q.shape == (64, 4, 16)
+  np.testing.assert_array_equal(q[:, 2, 5], theirs[2 * 16 + 5])
 
 
 def test_float32_comes_back_bit_for_bit_from_several_shards(weights, tmp_path):
@@ -103,7 +119,7 @@ def test_float32_comes_back_bit_for_bit_from_several_shards(weights, tmp_path):
   assert files - FILES == {
     f"model-{i:05}-of-00003.safetensors" for i in range(1, 4)
   }
-  back = folder.import_folder(out)
+  back = imported(out)
   assert back.vocab == tiny.VOCAB
   free = {"dtype": tiny.MODEL.dtype, "remat": tiny.MODEL.remat}
   assert dataclasses.replace(back.model, **free) == tiny.MODEL
@@ -123,12 +139,12 @@ def test_no_shard_exceeds_its_limit_except_for_a_single_tensor(
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_comes_back_as_rounded_once(weights, tmp_path, dtype):
-  once = folder.import_folder(export(tmp_path / "a", weights, dtype=dtype))
+  once = imported(export(tmp_path / "a", weights, dtype=dtype))
   rounded = jax.tree.map(
     lambda x: x.astype(shards.DTYPES[dtype]).astype(np.float32), weights.params
   )
   assert_same_params(once.params, rounded)
-  twice = folder.import_folder(export(tmp_path / "b", once, dtype=dtype))
+  twice = imported(export(tmp_path / "b", once, dtype=dtype))
   assert_same_params(twice.params, once.params)
 
 
@@ -166,9 +182,9 @@ def test_tools_lead_from_checkpoint_to_folder_to_checkpoint(
 def test_what_the_data_were_is_kept(weights, tmp_path):
   data = DataDescription(tokenizer="t", window=25)
   known = dataclasses.replace(weights, data=data)
-  assert folder.import_folder(export(tmp_path / "known", known)).data == data
+  assert imported(export(tmp_path / "known", known)).data == data
   out = export(tmp_path / "unknown", weights)
-  assert folder.import_folder(out).data is None
+  assert imported(out).data is None
 
 
 @pytest.mark.parametrize("data", [{"window": 25}, [], 25])
@@ -176,8 +192,7 @@ def test_a_broken_description_of_the_data_is_named(exported, data):
   path = exported / "vocabulary.json"
   content = json.loads(path.read_text()) | {"data": data}
   path.write_text(json.dumps(content))
-  with pytest.raises(ValueError, match=r"vocabulary.json: .*data"):
-    folder.import_folder(exported)
+  refuse(exported, r"vocabulary.json: .*data")
 
 
 def test_only_the_tokenizer_of_training_is_exported(weights, tmp_path):
@@ -216,8 +231,7 @@ def test_released_folder_needs_no_vocabulary_and_others_do(tmp_path):
 def test_vocabulary_larger_than_the_model_is_refused(exported):
   large = VOCABULARY_OF_300.to_json()
   (exported / "vocabulary.json").write_text(json.dumps(large))
-  with pytest.raises(ValueError, match="has 300 ids, but the model 192 rows"):
-    folder.import_folder(exported)
+  refuse(exported, "has 300 ids, but the model 192 rows")
 
 
 def test_card_names_shape_vocabulary_and_licence(weights, tmp_path):
@@ -299,7 +313,8 @@ SHARD = "model-00001-of-00001.safetensors"
 
 
 def rewrite(exported: pathlib.Path, change) -> None:
-  """Applies `change` to the tensors; index follows."""
+  """Applies `change` to the tensors; the index follows."""
+  (exported / "checksums.json").unlink()
   tensors = safetensors.numpy.load_file(exported / SHARD)
   change(tensors)
   safetensors.numpy.save_file(tensors, exported / SHARD)
@@ -325,7 +340,7 @@ def rewrite(exported: pathlib.Path, change) -> None:
     ),
     (
       lambda t: t.update({"model.norm.weight": np.full(32, np.inf, "f4")}),
-      "model.norm.weight in .* has infinities",
+      "model.norm.weight has infinities",
     ),
   ],
 )
@@ -333,58 +348,51 @@ def test_other_tensors_than_the_config_says_are_refused(
   exported, change, message
 ):
   rewrite(exported, change)
-  with pytest.raises(ValueError, match=message):
-    folder.import_folder(exported)
+  refuse(exported, message)
 
 
 def test_truncated_file_is_refused(exported):
   content = (exported / SHARD).read_bytes()
   (exported / SHARD).write_bytes(content[:-1])
-  with pytest.raises(ValueError, match="not a whole safetensors file"):
-    folder.import_folder(exported)
+  refuse(exported, "not a whole safetensors file")
 
 
 @pytest.mark.parametrize("file", ["../out.safetensors", "/etc/passwd", "a/b"])
 def test_index_that_leads_out_of_the_folder_is_refused(exported, file):
   index = {"weight_map": {"lm_head.weight": file}}
   (exported / shards.INDEX).write_text(json.dumps(index))
-  with pytest.raises(ValueError, match="not a plain name"):
-    folder.import_folder(exported)
+  refuse(exported, "not a plain name")
 
 
 def test_index_that_names_an_absent_file_is_refused(exported):
   (exported / SHARD).rename(exported / "other.safetensors")
-  with pytest.raises(FileNotFoundError, match=f"names {SHARD}"):
-    folder.import_folder(exported)
+  refuse(exported, f"names {SHARD}", FileNotFoundError)
 
 
 def test_index_and_file_must_name_the_same_tensors(exported):
   index = json.loads((exported / shards.INDEX).read_text())
   del index["weight_map"]["lm_head.weight"]
   (exported / shards.INDEX).write_text(json.dumps(index))
-  with pytest.raises(ValueError, match=r"differ in \['lm_head.weight'\]"):
-    folder.import_folder(exported)
+  refuse(exported, r"differ in \['lm_head.weight'\]")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"weight_map": 3}'])
 def test_broken_index_is_named(exported, content):
   (exported / shards.INDEX).write_text(content)
-  with pytest.raises(ValueError, match=r"model.safetensors.index.json"):
-    folder.import_folder(exported)
+  refuse(exported, r"model.safetensors.index.json")
 
 
 def test_pickled_weights_are_never_read(exported):
   (exported / SHARD).unlink()
   (exported / shards.INDEX).unlink()
   (exported / "pytorch_model.bin").write_bytes(b"")
-  with pytest.raises(FileNotFoundError, match="never read"):
-    folder.import_folder(exported)
+  refuse(exported, "never read", FileNotFoundError)
 
 
 def test_single_file_without_index_is_read(exported, weights):
   (exported / SHARD).rename(exported / shards.SINGLE)
   (exported / shards.INDEX).unlink()
-  assert_same_params(folder.import_folder(exported).params, weights.params)
+  assert_same_params(imported(exported).params, weights.params)
 
 
 def test_plan_keeps_order_and_gives_large_tensors_their_own_shard():

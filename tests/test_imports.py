@@ -20,8 +20,8 @@ SONGS = {
 }  # fmt: skip
 MODEL = {"model", "attention", "losses", "optimizer", "sharding"}
 TRAINER = {
-  "train", "checkpoint", "checkpoint_arrays", "checkpoint_files",
-  "continuation", "main",
+  "train", "checkpoint", "checkpoint_arrays", "checkpoint_chunks",
+  "checkpoint_files", "continuation", "main",
 }  # fmt: skip
 ABOVE_SONGS = {"data", "world", "sampling", "config"} | MODEL | TRAINER
 # module or package -> packages of ours it must not import
@@ -45,6 +45,7 @@ FORBIDDEN = {
   **{name: {"data", "world", "sampling"} | SONGS | TRAINER for name in MODEL},
   "checkpoint": {"data", "world", "sampling"} | SONGS,
   "checkpoint_arrays": {"*"},
+  "checkpoint_chunks": ABOVE_SONGS - {"checkpoint_arrays"} | SONGS,
   "checkpoint_files": {"*"},
   "continuation": {"data", "world", "sampling", "train"} | SONGS | MODEL,
   "exchange": {"data", "world", "sampling"} | SONGS - {"tokenizer"},
@@ -78,7 +79,8 @@ DATA = {
 # third-party packages that may be imported only below these modules
 ONLY_IN = {
   "jax": MODEL
-  | {"train", "checkpoint", "checkpoint_arrays", "main", "metrics", "processes"}
+  | {"train", "checkpoint", "checkpoint_arrays", "checkpoint_chunks"}
+  | {"main", "metrics", "processes"}
   | {"exchange", "sampling", "planner"}
   | {"data/pipeline"},
   "ml_collections": {"main"},
@@ -86,6 +88,7 @@ ONLY_IN = {
   "array_record": {"data"},
   "apache_beam": {"data/preparing/beam"},
   "tensorflow_datasets": {"data/tfds_songs"},
+  "tensorstore": {"checkpoint_chunks"},
   "tensorflow": set(),
   "sentencepiece": {"tokenizer", "exchange/tokenizer"},
   "matplotlib": {"planner/plot"},

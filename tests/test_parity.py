@@ -18,7 +18,7 @@ import pytest
 
 from tests import tiny
 from yue_jax import presets
-from yue_jax.checkpoint import Weights
+from yue_jax.checkpoint import Weights, load_weights
 from yue_jax.config import MeshConfig, ModelConfig
 from yue_jax.exchange.folder import export_folder, import_folder
 from yue_jax.model import Decoder
@@ -75,6 +75,12 @@ def export(out, weights, dtype="float32", tokenizer_model=None):
     tokenizer_model=tokenizer_model,
   )
   return out
+
+
+def imported(folder) -> Weights:
+  run = folder.with_name(f"{folder.name}-imported")
+  import_folder(folder, run)
+  return load_weights(run, tiny.mesh(MeshConfig()))
 
 
 def torch_model(folder, dtype=torch.float32):
@@ -166,7 +172,7 @@ def test_packed_documents_equal_separate_ones(tmp_path, capsys):
 def test_round_trip_leaves_our_logits_bit_equal(tmp_path):
   weights = random_weights(shape(2))
   document = one_document(random_ids(weights.model, 1, 64))
-  back = import_folder(export(tmp_path / "out", weights))
+  back = imported(export(tmp_path / "out", weights))
   np.testing.assert_array_equal(
     our_logits(back, *document), our_logits(weights, *document)
   )
@@ -196,7 +202,7 @@ def test_torch_weights_come_in_and_go_out_again(kv_heads, tmp_path, capsys):
   ids = random_ids(cfg, 1, 512)
   theirs = torch_logits(original, ids)
 
-  weights = import_folder(tmp_path / "torch")
+  weights = imported(tmp_path / "torch")
   ours = our_logits(weights, *one_document(ids))
   name = f"random torch weights, {kv_heads} of 4 kv heads, 512 tokens"
   assert_equal_logits(name, ours, theirs, capsys)

@@ -18,9 +18,12 @@ from collections.abc import Callable, Mapping
 import dataclasses
 import importlib.metadata
 import logging
+import pathlib
+import tempfile
 from typing import Any
 
 from etils import epath
+from flax import traverse_util
 import jax
 from jax.experimental import multihost_utils
 import numpy as np
@@ -32,6 +35,12 @@ from yue_jax.checkpoint_arrays import (
   check_shapes,
   restore_args,
   save_args,
+)
+from yue_jax.checkpoint_chunks import (
+  ArrayWriter,
+  open_arrays,
+  staging_handler,
+  whole,
 )
 from yue_jax.checkpoint_files import (
   find_damage,
@@ -72,7 +81,9 @@ class Weights:
   """Parameters with what is needed to use them.
 
   Attributes:
+    params: arrays, or what stands for arrays on disk (`checkpoint_chunks`).
     data: what they were trained on; None where that is not known.
+    kinds: of the documents they were trained on; () where that is not known.
   """
 
   model: ModelConfig
@@ -80,6 +91,7 @@ class Weights:
   step: int
   params: dict
   data: DataDescription | None = None
+  kinds: tuple[str, ...] = ()
 
 
 class Checkpointer:
@@ -197,43 +209,93 @@ def load_weights(path: epath.PathLike, mesh: jax.sharding.Mesh) -> Weights:
     ValueError: the mesh cannot cut the model evenly.
   """
   step_dir = find_checkpoint(path)
-  if wrong := find_damage(step_dir):
-    raise OSError(
-      f"{step_dir} is damaged: {'; '.join(wrong)}; name an older one"
-    )
-  run = read_description(step_dir)
-  model = read(ModelConfig, run["model"], "model")
-  check_divisible(model, config.MeshConfig(**mesh.shape))
+  weights = _without_params(step_dir)
+  check_divisible(weights.model, config.MeshConfig(**mesh.shape))
   with jax.set_mesh(mesh):
-    like = jax.eval_shape(lambda: init_params(model, seed=0))
+    like = jax.eval_shape(lambda: init_params(weights.model, seed=0))
   with ocp.Checkpointer(array_handler()) as checkpointer:
     params = checkpointer.restore(
       step_dir / "params", args=restore_args(on_mesh(mesh, like))
     )
-  data = None
-  if "data" in run:
-    data = read(DataDescription, run["data"], "data")
-  vocab = Vocab.from_json(run["vocab"])
-  return Weights(model, vocab, run["step"], params, data)
+  return dataclasses.replace(weights, params=params)
+
+
+def open_weights(path: epath.PathLike) -> Weights:
+  """The weights of a checkpoint, whose arrays are left on the disk.
+
+  Args:
+    path: a run directory (its newest checkpoint is taken) or one checkpoint.
+
+  Returns:
+    Weights with a `checkpoint_chunks.StoredArray` for every parameter.
+
+  Raises:
+    FileNotFoundError: there is no finished checkpoint.
+    OSError: it is damaged.
+  """
+  step_dir = find_checkpoint(path)
+  weights = _without_params(step_dir)
+  arrays = open_arrays(step_dir / "params")
+  params = traverse_util.unflatten_dict(arrays, sep="/")
+  return dataclasses.replace(weights, params=params)
 
 
 def save_weights(run_dir: epath.PathLike, weights: Weights) -> epath.Path:
   """Writes weights without optimiser state; a run can be started from them.
 
+  By one process, and on a disk.
+
+  Args:
+    run_dir: of a run, which may be new.
+    weights: whose parameters are arrays in memory.
+
+  Returns:
+    The directory of the checkpoint.
+  """
+  run_dir = pathlib.Path(run_dir)
+  run_dir.mkdir(parents=True, exist_ok=True)
+  leaves = traverse_util.flatten_dict(weights.params, sep="/")
+  shapes = {name: leaf.shape for name, leaf in leaves.items()}
+  with tempfile.TemporaryDirectory(prefix=".arrays-", dir=run_dir) as folder:
+    writer = ArrayWriter(pathlib.Path(folder) / "arrays", shapes)
+    writing = [
+      writer.write(name, whole(leaf.shape), np.asarray(leaf))
+      for name, leaf in leaves.items()
+    ]
+    for wait in writing:
+      wait()
+    return save_staged(run_dir, weights, writer)
+
+
+def save_staged(
+  run_dir: epath.PathLike, weights: Weights, writer: ArrayWriter
+) -> epath.Path:
+  """Finishes a checkpoint of weights whose arrays are written already.
+
+  Args:
+    run_dir: of a run, on the disk of the writer's folder.
+    weights: what is said of the arrays; its own parameters are not used.
+    writer: has written all of them; its folder is moved.
+
   Returns:
     The directory of the checkpoint.
   """
   root = epath.Path(run_dir).absolute() / "checkpoints"
+  run = _description(weights.model, weights.vocab, weights.step)
+  if weights.data is not None:
+    run["data"] = dataclasses.asdict(weights.data)
+  if weights.kinds:
+    run["kinds"] = weights.kinds
+  params = traverse_util.unflatten_dict(writer.staged(), sep="/")
   with _open_manager(
-    root, _handlers("params"), written=lambda: write_list(root, weights.step)
+    root,
+    {"params": staging_handler(), "run": ocp.JsonCheckpointHandler()},
+    written=lambda: write_list(root, weights.step),
   ) as manager:
-    run = _description(weights.model, weights.vocab, weights.step)
-    if weights.data is not None:
-      run["data"] = dataclasses.asdict(weights.data)
     manager.save(
       weights.step,
       args=ocp.args.Composite(
-        params=save_args(weights.params), run=ocp.args.JsonSave(run)
+        params=save_args(params), run=ocp.args.JsonSave(run)
       ),
     )
   return root / str(weights.step)
@@ -307,6 +369,28 @@ def _description(model, vocab, step) -> dict[str, Any]:
     "vocab": vocab.to_json(),
     "versions": {n: importlib.metadata.version(n) for n in _LIBRARIES},
   }
+
+
+def _without_params(step_dir: epath.Path) -> Weights:
+  """What a checkpoint says of its weights; OSError if it is damaged."""
+  if wrong := find_damage(step_dir):
+    raise OSError(
+      f"{step_dir} is damaged: {'; '.join(wrong)}; name an older one"
+    )
+  run = read_description(step_dir)
+  data = None
+  if "data" in run:
+    data = read(DataDescription, run["data"], "data")
+  model = read(ModelConfig, run["model"], "model")
+  vocab = Vocab.from_json(run["vocab"])
+  return Weights(model, vocab, run["step"], {}, data, _kinds(run))
+
+
+def _kinds(run: Mapping[str, Any]) -> tuple[str, ...]:
+  """Kinds of the documents that a model was trained on, as far as known."""
+  phases = run["config"]["phases"] if "config" in run else []
+  trained = {s["kind"] for p in phases for s in p["mixture"].values()}
+  return tuple(sorted(trained)) or tuple(run.get("kinds", ()))
 
 
 def _check_format(run: Mapping, where) -> None:

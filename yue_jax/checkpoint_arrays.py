@@ -10,7 +10,7 @@ from etils import epath
 import jax
 import orbax.checkpoint as ocp
 
-_CHUNK_BYTES = 32 * 2**20
+CHUNK_BYTES = 32 * 2**20
 
 
 def array_handler() -> ocp.PyTreeCheckpointHandler:
@@ -22,7 +22,7 @@ def save_args(tree: Any) -> ocp.args.PyTreeSave:
 
   def chunks(path, _):
     return ocp.SaveArgs(
-      chunk_byte_size=_CHUNK_BYTES,
+      chunk_byte_size=CHUNK_BYTES,
       shard_axes=(0,) if "blocks/" in _name(path) else (),
     )
 

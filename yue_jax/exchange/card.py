@@ -1,5 +1,7 @@
 """The README of an exported folder: what it holds and how to use it."""
 
+from collections.abc import Sequence
+
 from yue_jax import accounting
 from yue_jax.checkpoint import Weights
 from yue_jax.config import ModelConfig
@@ -18,9 +20,9 @@ tags:
 # {title}
 
 A decoder that sings: it continues documents in which lyrics and tags are
-followed by the codes of an audio codec. Exported by `yue_jax` at training step
-{step:,}, as a plain `LlamaForCausalLM` that needs no code of its own. It reads
-and writes token ids; a codec turns the codes into sound.
+followed by the codes of an audio codec. It reads and writes token ids; a codec
+turns the codes into sound. A plain `LlamaForCausalLM` that needs no code of its
+own, exported by `yue_jax` {when}.
 
 ## Shape
 
@@ -53,6 +55,7 @@ with torch.no_grad():
 ```
 
 Ids from {size:,} on are padding: exclude them from sampling, as above.
+`checksums.json` has the SHA-256 of every tensor.
 
 ## Text
 
@@ -74,13 +77,30 @@ that the training data were prepared with."""
 
 
 def model_card(
-  weights: Weights, *, title: str, dtype: str, has_tokenizer: bool
+  weights: Weights,
+  *,
+  title: str,
+  dtype: str,
+  has_tokenizer: bool,
+  steps: Sequence[int],
 ) -> str:
-  """Text of README.md, with the front matter that hubs read."""
+  """Text of README.md, with the front matter that hubs read.
+
+  Args:
+    weights: what is described; its parameters are not used.
+    title: of the page.
+    dtype: of the stored tensors.
+    has_tokenizer: whether the folder has the tokenizer.
+    steps: of training, of whose weights these are the mean.
+  """
   vocab = weights.vocab
+  when = f"at training step {steps[0]:,}"
+  if len(steps) > 1:
+    listed = ", ".join(f"{step:,}" for step in steps)
+    when = f"as the mean of the weights at training steps {listed}"
   return _CARD.format(
     title=title,
-    step=weights.step,
+    when=when,
     shape=_shape_rows(weights.model),
     dtype=dtype,
     vocabulary=_vocabulary_rows(vocab, weights.model.vocab_size),

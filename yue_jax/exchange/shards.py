@@ -2,15 +2,18 @@
 
 A file is eight bytes with the length of a JSON header, the header (name,
 dtype, shape and place of each tensor), and the tensors one after the other.
-It is written tensor by tensor, so that one tensor is in memory at a time, and
-read through the safetensors library, which checks all lengths.
+The places of all tensors are known beforehand, so that rows of several can be
+written at once. The safetensors library checks all lengths of what is read; the
+rows themselves are read here, into memory that is given back.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+import dataclasses
 import json
 import math
 import os
 import pathlib
+from typing import Self
 
 import ml_dtypes
 import numpy as np
@@ -46,101 +49,143 @@ def plan(sizes: Mapping[str, int], limit: int) -> list[list[str]]:
   return shards
 
 
-def write(
-  folder: pathlib.Path,
-  shapes: Shapes,
-  read: Callable[[str], np.ndarray],
-  *,
-  dtype: str,
-  shard_bytes: int,
-) -> None:
-  """Writes all shards and the index.
+class ShardFile:
+  """A new file for tensors of one dtype, whose rows are written in any order.
 
-  Args:
-    folder: where to; must exist.
-    shapes: of all tensors by name, in the order of writing.
-    read: gives a tensor, already of `dtype`; called once for each.
-    dtype: one of DTYPES.
-    shard_bytes: most bytes of tensors in one file.
+  Use as a context manager; all is on the disk when it ends well.
   """
-  sizes = {
-    name: math.prod(shape) * DTYPES[dtype].itemsize
-    for name, shape in shapes.items()
-  }
-  shards = plan(sizes, shard_bytes)
-  weight_map = {}
-  for number, names in enumerate(shards, start=1):
-    file = f"model-{number:05}-of-{len(shards):05}.safetensors"
-    _write_file(folder / file, {n: shapes[n] for n in names}, read, dtype)
-    weight_map |= dict.fromkeys(names, file)
-  index = {
-    "metadata": {"total_size": sum(sizes.values())},
-    "weight_map": weight_map,
-  }
+
+  def __init__(self, path: pathlib.Path, shapes: Shapes, dtype: str):
+    """Makes the file, or begins it anew."""
+    header, end = {"__metadata__": {"format": "pt"}}, 0
+    for name, shape in shapes.items():
+      begin, end = end, end + math.prod(shape) * DTYPES[dtype].itemsize
+      header[name] = {
+        "dtype": _CODES[dtype],
+        "shape": list(shape),
+        "data_offsets": [begin, end],
+      }
+    blob = json.dumps(header, separators=(",", ":")).encode()
+    blob += b" " * (-len(blob) % 8)  # the tensors begin aligned
+    self._begins = {
+      name: 8 + len(blob) + header[name]["data_offsets"][0] for name in shapes
+    }
+    self._file = open(path, "wb")  # noqa: SIM115 - closed by __exit__
+    self._file.write(len(blob).to_bytes(8, "little") + blob)
+    self._file.flush()
+    os.truncate(self._file.fileno(), 8 + len(blob) + end)
+
+  def write(self, name: str, offset: int, data: memoryview) -> None:
+    """Writes bytes of a tensor, which begin `offset` bytes after its own."""
+    at = self._begins[name] + offset
+    while data:
+      try:
+        written = os.pwrite(self._file.fileno(), data, at)
+      except OSError as error:  # a full disk, most of the time
+        error.filename = self._file.name
+        raise
+      data, at = data[written:], at + written
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, error, *_) -> None:
+    with self._file:
+      if error is None:
+        os.fsync(self._file.fileno())
+
+
+def names_of_files(count: int) -> list[str]:
+  return [
+    f"model-{number:05}-of-{count:05}.safetensors"
+    for number in range(1, count + 1)
+  ]
+
+
+def write_index(
+  folder: pathlib.Path, files: Mapping[str, list[str]], total_size: int
+) -> None:
+  """Writes which tensors are in which file."""
+  weight_map = {name: file for file, names in files.items() for name in names}
+  index = {"metadata": {"total_size": total_size}, "weight_map": weight_map}
   write_json(folder / INDEX, index)
 
 
-class Shards:
-  """The tensors of a folder, read one at a time."""
+@dataclasses.dataclass(frozen=True)
+class StoredTensor:
+  """A tensor in a file, read by rows.
 
-  def __init__(self, folder: pathlib.Path):
-    """Opens every file; ValueError unless index and files agree."""
-    self._file_of = _weight_map(folder)
-    self._files = {
-      file: _open(folder / file) for file in sorted({*self._file_of.values()})
-    }
-    for file, opened in self._files.items():
-      promised = {name for name, of in self._file_of.items() if of == file}
-      if promised != set(opened.keys()):
-        differ = sorted(promised ^ set(opened.keys()))
-        raise ValueError(
-          f"{folder / file} and {INDEX} do not name the same tensors; they"
-          f" differ in {differ[:4]}. Fetch both files again."
-        )
+  Attributes:
+    name, shape: its own.
+    dtype: one of DTYPES where it is known there, else safetensors' own name.
+    path: the file.
+    begin: the byte of the file with which it begins.
+  """
 
-  @property
-  def names(self) -> set[str]:
-    return set(self._file_of)
+  name: str
+  shape: tuple[int, ...]
+  dtype: str
+  path: pathlib.Path
+  begin: int
 
-  def shape(self, name: str) -> tuple[int, ...]:
-    return tuple(self._file(name).get_slice(name).get_shape())
-
-  def dtype(self, name: str) -> str:
-    """One of DTYPES where it is known there, else safetensors' own name."""
-    code = self._file(name).get_slice(name).get_dtype()
-    return {code: dtype for dtype, code in _CODES.items()}.get(code, code)
-
-  def read(self, name: str) -> np.ndarray:
-    return self._file(name).get_tensor(name)
-
-  def _file(self, name: str):
-    return self._files[self._file_of[name]]
+  def read(self, start: int, stop: int) -> np.ndarray:
+    """Rows from `start` up to `stop`."""
+    rows = np.empty((stop - start, *self.shape[1:]), DTYPES[self.dtype])
+    into = memoryview(rows.reshape(-1).view(np.uint8))
+    with open(self.path, "rb", buffering=0) as file:
+      file.seek(self.begin + start * (len(into) // (stop - start)))
+      while into:
+        count = file.readinto(into)
+        if not count:
+          raise ValueError(f"{self.path} ends within {self.name}")
+        into = into[count:]
+    return rows
 
 
-def _write_file(
-  path: pathlib.Path, shapes: Shapes, read: Callable, dtype: str
-) -> None:
-  header, end = {"__metadata__": {"format": "pt"}}, 0
-  for name, shape in shapes.items():
-    begin, end = end, end + math.prod(shape) * DTYPES[dtype].itemsize
-    header[name] = {
-      "dtype": _CODES[dtype],
-      "shape": list(shape),
-      "data_offsets": [begin, end],
-    }
-  blob = json.dumps(header, separators=(",", ":")).encode()
-  blob += b" " * (-len(blob) % 8)  # the tensors begin aligned
-  with open(path, "xb") as file:
-    file.write(len(blob).to_bytes(8, "little") + blob)
-    for name, shape in shapes.items():
-      tensor = read(name)
-      if tensor.shape != shape or tensor.dtype != DTYPES[dtype]:
-        raise ValueError(
-          f"{name} is {tensor.dtype} {tensor.shape}, expected {dtype} {shape}"
-        )
-      file.write(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
-    file.flush()
-    os.fsync(file.fileno())
+def open_folder(folder: pathlib.Path) -> dict[str, StoredTensor]:
+  """All tensors of a folder by name.
+
+  Raises:
+    ValueError: a file is not whole, or index and files do not agree.
+    FileNotFoundError: a file is missing.
+  """
+  file_of, tensors = _weight_map(folder), {}
+  for file in sorted(set(file_of.values())):
+    found = open_file(folder / file)
+    promised = {name for name, of in file_of.items() if of == file}
+    if promised != set(found):
+      differ = sorted(promised ^ set(found))
+      raise ValueError(
+        f"{folder / file} and {INDEX} do not name the same tensors; they"
+        f" differ in {differ[:4]}. Fetch both files again."
+      )
+    tensors |= found
+  return tensors
+
+
+def open_file(path: pathlib.Path) -> dict[str, StoredTensor]:
+  """The tensors of a file; ValueError unless its header and length agree."""
+  try:
+    with safetensors.safe_open(path, framework="numpy") as opened:
+      names = list(opened.keys())
+  except safetensors.SafetensorError as error:
+    raise ValueError(
+      f"{path} is not a whole safetensors file ({error}); fetch it again"
+    ) from error
+  with open(path, "rb") as file:
+    length = int.from_bytes(file.read(8), "little")
+    header = json.loads(file.read(length))
+  dtypes = {code: dtype for dtype, code in _CODES.items()}
+  return {
+    name: StoredTensor(
+      name,
+      tuple(header[name]["shape"]),
+      dtypes.get(header[name]["dtype"], header[name]["dtype"]),
+      path,
+      8 + length + header[name]["data_offsets"][0],
+    )
+    for name in names
+  }
 
 
 def _weight_map(folder: pathlib.Path) -> dict[str, str]:
@@ -157,17 +202,8 @@ def _weight_map(folder: pathlib.Path) -> dict[str, str]:
         raise FileNotFoundError(f"{INDEX} names {file}, absent from {folder}")
     return files
   if (folder / SINGLE).is_file():
-    return dict.fromkeys(_open(folder / SINGLE).keys(), SINGLE)
+    return dict.fromkeys(open_file(folder / SINGLE), SINGLE)
   raise FileNotFoundError(
     f"neither {INDEX} nor {SINGLE} in {folder}; pickled weights (*.bin) are"
     " never read: save them again with safe_serialization=True"
   )
-
-
-def _open(path: pathlib.Path):
-  try:
-    return safetensors.safe_open(path, framework="numpy")
-  except safetensors.SafetensorError as error:
-    raise ValueError(
-      f"{path} is not a whole safetensors file ({error}); fetch it again"
-    ) from error

@@ -11,6 +11,7 @@ Rotary embeddings are half-split on both sides, hence nothing is permuted.
 from collections.abc import Iterator, Mapping
 import dataclasses
 import math
+from typing import Any
 
 from flax import traverse_util
 import numpy as np
@@ -63,6 +64,11 @@ class Tensor:
   row: Row
   layer: int | None
 
+  @property
+  def is_table(self) -> bool:
+    """Whether it has a row for every id of the vocabulary."""
+    return self.row.axes.startswith("V")
+
 
 def tensors(cfg: ModelConfig) -> Iterator[Tensor]:
   """Every tensor of the model in the order of a forward pass."""
@@ -92,25 +98,19 @@ def their_shape(row: Row, cfg: ModelConfig) -> tuple[int, ...]:
   )
 
 
-def to_theirs(row: Row, array: np.ndarray, cfg: ModelConfig) -> np.ndarray:
-  """Our array of one layer as their tensor.
-
-  Example: q of axes "DNH" and shape (64, 4, 16) becomes "NH D", (64, 64);
-  its row n * 16 + h is q[:, n, h].
-  """
-  order = row.their_axes.replace(" ", "")
-  turned = array.transpose([row.axes.index(letter) for letter in order])
-  return turned.reshape(their_shape(row, cfg))
-
-
 def to_ours(row: Row, tensor: np.ndarray, cfg: ModelConfig) -> np.ndarray:
-  """Inverse of `to_theirs`: their tensor as our array of one layer."""
+  """Their tensor as our array of one layer.
+
+  A view: what is written into it is written into their tensor. Example:
+  "NH D" of shape (64, 64) becomes q of axes "DNH" and shape (64, 4, 16);
+  q[:, n, h] is row n * 16 + h.
+  """
   sizes, order = _sizes(cfg), row.their_axes.replace(" ", "")
   split = tensor.reshape([sizes[letter] for letter in order])
   return split.transpose([order.index(letter) for letter in row.axes])
 
 
-def checked_leaves(params: Mapping, cfg: ModelConfig) -> dict[str, np.ndarray]:
+def checked_leaves(params: Mapping, cfg: ModelConfig) -> dict[str, Any]:
   """Our parameters by path, if they are exactly those of the table.
 
   Raises:
