@@ -56,7 +56,7 @@ def song(prompt: int, *, first=1.5, later=1.2) -> Row:
   )
 
 
-def run(decoder, rows, sampling, seeds=None):
+def run(decoder, rows, sampling, seeds=None, watch=None):
   seeds = range(len(rows)) if seeds is None else seeds
   return decode(
     decoder,
@@ -64,6 +64,7 @@ def run(decoder, rows, sampling, seeds=None):
     [PAIRS, TRIPLES],
     sampling=sampling,
     seeds=np.array(seeds)[:, None],
+    watch=watch,
   )
 
 
@@ -247,19 +248,50 @@ def test_the_cache_is_updated_in_place(decoder):
   """Temporaries are one cache and what attention needs, never two caches."""
   cfg = dataclasses.replace(CFG, layers=8, kv_heads=4)
   deep = jax.jit(lambda: Decoder(cfg, rngs=nnx.Rngs(0)))()
-  rows, rules, slots = [song(5)] * 4, [PAIRS, TRIPLES], 2048
-  program = decoding._run.lower(
+  slots, count = 2048, np.int32(0)
+  queue = queues.stack([song(5)] * 4, slots)
+  program = decoding._turn.lower(
     deep,
-    queues.stack(rows, slots),
-    queues.tabulate(rules, cfg.vocab_size),
+    jax.eval_shape(
+      lambda: decoding._begin(deep, queue, chunks=count, branches=2)
+    ),
+    queue,
+    queues.tabulate([PAIRS, TRIPLES], cfg.vocab_size),
     seeds=np.zeros((4, 1), np.uint32),
-    chunks=np.int32(0),
+    until=count,
     sampling=GREEDY,
-    branches=2,
   ).compile()
   cache = jax.eval_shape(lambda: deep.empty_cache(8, slots))
   size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(cache))
   assert program.memory_analysis().temp_size_in_bytes < 2 * size
+
+
+def test_turns_change_nothing_and_show_what_there_is(decoder, monkeypatch):
+  """One turn, turns of 10 slots, and one that is broken off."""
+  rows = [song(40), song(7), song(55)]
+  expected = run(decoder, rows, DRAWN)
+  monkeypatch.setattr(decoding, "_TURN", 10)
+  shown = []
+  got = run(decoder, rows, DRAWN, watch=shown.append)
+  assert len(shown) == -(-(max(len(row.tokens) for row in expected) - 1) // 10)
+  for so_far in [*shown, got]:
+    for part, whole in zip(so_far, expected, strict=True):
+      n = len(part.tokens)
+      np.testing.assert_array_equal(part.tokens, whole.tokens[:n])
+      np.testing.assert_array_equal(part.entries, whole.entries[:n])
+  lengths = [[len(row.tokens) for row in so_far] for so_far in shown]
+  assert lengths[0] == [11, 11, 11]
+  assert np.all(np.diff(lengths, axis=0) <= 10)
+  assert lengths[-1] == [len(row.tokens) for row in expected]
+
+  def stop(so_far):
+    raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    run(decoder, rows, DRAWN, watch=stop)
+  again = run(decoder, rows, DRAWN)
+  for a, b in zip(again, expected, strict=True):
+    np.testing.assert_array_equal(a.tokens, b.tokens)
 
 
 def test_a_row_of_forced_tokens_alone(decoder):

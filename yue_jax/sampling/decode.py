@@ -1,5 +1,8 @@
 """Decoding: one compiled loop in which every row works off its own queue.
 
+The loop returns to the host every so often, where `watch` is shown what there
+is so far.
+
 Two sections of a song, as entries of a queue and as what becomes of them:
 
   entry     h  h  <SOA> <xcodec>  SAMPLE            e  t  <SOA> <xcodec>  SAMPLE
@@ -13,7 +16,7 @@ is fed the same tokens but sees only those from the last forced one on: from
 <xcodec>, the last token of the prompt, as in the released code.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 import math
@@ -34,6 +37,7 @@ from yue_jax.sharding import SPECS
 
 _CHUNK = 32  # tokens of the prompt fed at once
 _SLOT_MULTIPLE = 64  # songs of similar length share one program
+_TURN = 256  # slots filled before the host is shown what there is
 
 
 class Decoded(NamedTuple):
@@ -54,6 +58,7 @@ def decode(
   *,
   sampling: Sampling,
   seeds: np.ndarray,
+  watch: Callable[[list[Decoded]], None] | None = None,
 ) -> list[Decoded]:
   """Works off all queues at once; call it inside `jax.set_mesh`.
 
@@ -64,6 +69,8 @@ def decode(
 
   Args:
     seeds: (rows, any) non-negative integers; a row's are folded together.
+    watch: called with what every row has so far, every 256 tokens and at the
+      end. It changes nothing; what it raises ends decoding and comes out here.
 
   Raises:
     ValueError: when a row could outgrow the model's `max_positions`, has ids
@@ -81,19 +88,34 @@ def decode(
   idle = [queues.forced([])] * (-len(rows) % _row_shards())
   slots = _round_up(max(queues.longest(row, rules) for row in rows))
   guided = any((row.guidance[row.is_sampled] != 1).any() for row in rows)
-  tokens, entries = _run(
-    decoder,
-    queues.stack([*rows, *idle], slots),
-    queues.tabulate(rules, cfg.vocab_size),
-    seeds=np.pad(np.asarray(seeds, np.uint32), ((0, len(idle)), (0, 0))),
-    # The loop feeds the last forced token itself: its logits are needed.
-    chunks=np.int32((min(map(queues.prompt_length, rows)) - 1) // _CHUNK),
-    sampling=sampling,
-    branches=2 if guided else 1,
+  queue = queues.stack([*rows, *idle], slots)
+  table = queues.tabulate(rules, cfg.vocab_size)
+  seeds = np.pad(np.asarray(seeds, np.uint32), ((0, len(idle)), (0, 0)))
+  # The loop feeds the last forced token itself: its logits are needed.
+  chunks = (min(map(queues.prompt_length, rows)) - 1) // _CHUNK
+  state = _begin(
+    decoder, queue, chunks=np.int32(chunks), branches=2 if guided else 1
   )
-  tokens, entries = np.asarray(tokens), np.asarray(entries)
-  ends = (entries[: len(rows)] != SAMPLE).sum(axis=1)
-  return [Decoded(tokens[b, :n], entries[b, :n]) for b, n in enumerate(ends)]
+  until, unfinished = chunks * _CHUNK, True
+  while unfinished:
+    until += _TURN
+    state, so_far = _turn(
+      decoder,
+      state,
+      queue,
+      table,
+      seeds=seeds,
+      until=np.int32(until),
+      sampling=sampling,
+    )
+    tokens, entries, unfinished = map(np.asarray, so_far)
+    ends = (entries[: len(rows)] != SAMPLE).sum(axis=1)
+    decoded = [
+      Decoded(tokens[b, :n], entries[b, :n]) for b, n in enumerate(ends)
+    ]
+    if watch is not None:
+      watch(decoded)
+  return decoded
 
 
 @jax.tree_util.register_dataclass
@@ -125,45 +147,12 @@ class DecodeState:
   cache: KVCache
 
 
-@functools.partial(jax.jit, static_argnames=("sampling", "branches"))
-def _run(
-  decoder: Decoder,
-  queue: Queue,
-  table: RuleTable,
-  *,
-  seeds: Int[Array, "B n"],
-  chunks: Int[Array, ""],
-  sampling: Sampling,
-  branches: int,
-) -> tuple[Int[Array, "B S"], Int[Array, "B S"]]:
-  queue = jax.tree.map(_by_rows, queue)
-  keys = _keys(_by_rows(seeds))
-
-  def unfinished(state):
-    return jnp.any(state.cursor < queue.lengths)
-
-  def step(state):
-    state, logits = _feed(state, decoder)
-    entry = _entry(state, queue, table=table)
-    drawn = next_tokens(
-      _guided(logits, entry),
-      seen=state.seen,
-      allowed=entry.allowed,
-      keys=jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, state.slot),
-      sampling=sampling,
-    )
-    return _advance(state, drawn, entry=entry)
-
-  state = _after_prompt(decoder, queue, chunks=chunks, branches=branches)
-  state = jax.lax.while_loop(unfinished, step, state)
-  # Whole on every device, so that every process can read them.
-  return reshard(state.tokens, P()), reshard(state.entries, P())
-
-
-def _after_prompt(
+@functools.partial(jax.jit, static_argnames="branches")
+def _begin(
   decoder: Decoder, queue: Queue, *, chunks: Int[Array, ""], branches: int
 ) -> DecodeState:
   """The state once that many chunks of forced tokens are in the cache."""
+  queue = jax.tree.map(_by_rows, queue)
   rows, slots = queue.tokens.shape
   # What unconditional rows hold of the prompt lies before their start.
   starts = _by_rows(jnp.zeros((rows, branches), jnp.int32))
@@ -190,6 +179,49 @@ def _after_prompt(
     entries=jnp.where(known, at, SAMPLE),
     cache=cache,
   )
+
+
+@functools.partial(jax.jit, static_argnames="sampling", donate_argnames="state")
+def _turn(
+  decoder: Decoder,
+  state: DecodeState,
+  queue: Queue,
+  table: RuleTable,
+  *,
+  seeds: Int[Array, "B n"],
+  until: Int[Array, ""],
+  sampling: Sampling,
+) -> tuple[DecodeState, tuple[Array, Array, Array]]:
+  """Feeds tokens up to slot `until`, or until all rows are done.
+
+  Returns:
+    The state, and of it what the host reads: tokens, entries, and whether any
+    row is unfinished.
+  """
+  queue = jax.tree.map(_by_rows, queue)
+  keys = _keys(_by_rows(seeds))
+
+  def unfinished(state):
+    return jnp.any(state.cursor < queue.lengths)
+
+  def step(state):
+    state, logits = _feed(state, decoder)
+    entry = _entry(state, queue, table=table)
+    drawn = next_tokens(
+      _guided(logits, entry),
+      seen=state.seen,
+      allowed=entry.allowed,
+      keys=jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, state.slot),
+      sampling=sampling,
+    )
+    return _advance(state, drawn, entry=entry)
+
+  state = jax.lax.while_loop(
+    lambda state: (state.slot < until) & unfinished(state), step, state
+  )
+  # Whole on every device, so that every process can read them.
+  tokens, entries = reshard(state.tokens, P()), reshard(state.entries, P())
+  return state, (tokens, entries, unfinished(state))
 
 
 def _feed(
