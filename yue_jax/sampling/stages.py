@@ -5,6 +5,8 @@ documents, their tokenizer, the frames of a window. What it says is checked
 here. One that came from elsewhere may say nothing, and is believed.
 """
 
+import hashlib
+import json
 import os
 
 from flax import nnx
@@ -41,6 +43,20 @@ def load_stage(
       f" stage {3 - stage}; expected a checkpoint of stage {stage}"
     )
   return load_weights(path, mesh)
+
+
+def fingerprint(path: str | os.PathLike[str]) -> str:
+  """What tells a checkpoint from others, whatever its folder is called.
+
+  Of its description and of the list of its files, with their checksums: the
+  arrays are not read. A copy has the same; weights that were saved twice need
+  not.
+  """
+  step_dir = find_checkpoint(path)
+  described = json.dumps(read_description(step_dir), sort_keys=True)
+  listed = step_dir / "files.json"  # early versions wrote none
+  read = described.encode() + (listed.read_bytes() if listed.exists() else b"")
+  return hashlib.sha256(read).hexdigest()[:16]
 
 
 def decoder_of(weights: Weights) -> Decoder:
