@@ -211,9 +211,22 @@ def test_a_song_longer_than_the_context_is_sung_whole(long_song):
   assert all(2 <= len(section.vocal) <= 5 for section in long_song)
 
 
-def test_passes_of_a_long_song_do_not_depend_on_others(decoder, long_song):
+def test_passes_of_a_long_song_do_not_depend_on_others(
+  decoder, long_song, monkeypatch
+):
+  seeds = []
+
+  def counted(*args, **options):
+    seeds.append(options["seeds"].tolist())
+    return decode.decode(*args, **options)
+
+  monkeypatch.setattr(song, "decode", counted)
   long, short = generate(decoder, [prompt(12), prompt(2)], seeds=[3, 7])
   assert_same(long, long_song)
+  # Draws of a pass are its own, and the short song is in the first alone.
+  assert seeds[0] == [[3, 0], [7, 0]]
+  assert all(len(rows) == 1 for rows in seeds[1:])
+  assert len({tuple(rows[0]) for rows in seeds}) == len(seeds) > 1
   (alone,) = generate(decoder, [prompt(2)], seeds=[7])
   assert_same(short, alone)
 
@@ -240,13 +253,23 @@ def test_given_sections_stay_and_others_follow_them(decoder):
   )
 
 
-def test_a_given_and_interrupted_song_goes_on_where_it_was(decoder):
+def test_a_given_and_interrupted_song_goes_on_where_it_was(
+  decoder, monkeypatch
+):
   (one,) = generate(decoder, [prompt(2)], seeds=[3])
+  seeds = []
+
+  def counted(*args, **options):
+    seeds.append(options["seeds"].tolist())
+    return decode.decode(*args, **options)
+
+  monkeypatch.setattr(song, "decode", counted)
   begun = Begun(given=one[:1])
   (whole,) = generate(decoder, [prompt(4)], seeds=[8], begun=[begun])
   begun = begun._replace(sung=whole[1:3])
   (resumed,) = generate(decoder, [prompt(4)], seeds=[8], begun=[begun])
   assert_same(resumed, whole)
+  assert seeds == [[[8, 1]], [[8, 1]]]  # what follows the given section
 
 
 def test_watching_sees_sections_as_they_end(decoder, monkeypatch):

@@ -11,8 +11,8 @@ from tests import tiny
 from yue_jax import codec, documents
 from yue_jax.model import Decoder
 from yue_jax.sampling import decode, windows
-from yue_jax.sampling.logits import Sampling
-from yue_jax.sampling.queues import SAMPLE
+from yue_jax.sampling.logits import GREEDY, Sampling
+from yue_jax.sampling.queues import SAMPLE, Rule
 from yue_jax.sampling.windows import generate_codebooks
 from yue_jax.vocab import MAX_CODEBOOKS, RELEASED, Stream
 
@@ -157,8 +157,36 @@ def test_example_of_released_ranges():
   assert windows.released_ranges(RELEASED, 8) == (range(46_358, 53_526),) * 7
 
 
+def test_released_residuals_are_the_likeliest_of_all_and_mended(decoder):
+  """The loop's tokens against one pass over them, the codes against both."""
+  (track,) = tracks_of(6)
+  ranges = windows.released_ranges(VOCAB, MAX_CODEBOOKS)
+  (decoded,) = decode.decode(
+    decoder,
+    [windows.window_row(track, VOCAB, window=6)],
+    [Rule(cycle=ranges, maximum=MAX_CODEBOOKS - 1)],
+    sampling=GREEDY,
+    seeds=np.array([[0]]),
+  )
+  ids = decoded.tokens[-6 * MAX_CODEBOOKS :].reshape(6, MAX_CODEBOOKS).T
+  at = np.arange(len(decoded.tokens), dtype=np.int32)[None]
+  logits = np.asarray(
+    jax.jit(Decoder.__call__)(decoder, decoded.tokens[None], 1 + 0 * at, at)
+  )[0, -6 * MAX_CODEBOOKS - 1 : -1]
+  wide = ranges[0]
+  likeliest = wide.start + logits[:, wide.start : wide.stop].argmax(axis=1)
+  likeliest = likeliest.reshape(6, MAX_CODEBOOKS).T
+  np.testing.assert_array_equal(ids[1:], likeliest[1:])
+  # Of its own range alone, the model would have chosen others.
+  own = [VOCAB.codebook(k) for k in range(1, MAX_CODEBOOKS)]
+  assert any(
+    token not in ids_of
+    for row, ids_of in zip(ids[1:], own, strict=True)
+    for token in row
+  )
+
+
 def test_codes_outside_their_range_become_the_most_frequent(decoder):
-  """The same tokens as a decoder loop gives, mended by row and track."""
   (track,), seen = tracks_of(13), []
   options = {
     "vocab": VOCAB,
@@ -166,11 +194,10 @@ def test_codes_outside_their_range_become_the_most_frequent(decoder):
     "seeds": [(0,)],
     "sampling": Sampling(temperature=9.0, top_k=0, repetition_penalty=1.0),
   }
-  ranges = windows.released_ranges(VOCAB, MAX_CODEBOOKS)
   (codes,) = generate_codebooks(
     decoder,
     [track],
-    ranges=ranges,
+    ranges=windows.released_ranges(VOCAB, MAX_CODEBOOKS),
     watch=lambda *so_far: seen.append(so_far),
     **options,
   )

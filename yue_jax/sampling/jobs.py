@@ -5,7 +5,8 @@ the fields of `Job`:
 
   {"lyrics": "a.txt", "tags": "pop female", "seed": 1, "out": "a"}
   {"lyrics": "b.txt", "tags": "b.tags.txt", "out": "b",
-   "reference_vocal": "clip/vtrack.npy", "reference_backing": "clip/itrack.npy"}
+   "reference_vocal": "clip/stage1/vtrack.npy",
+   "reference_backing": "clip/stage1/itrack.npy"}   (on one line)
 """
 
 from collections import Counter
@@ -187,7 +188,10 @@ def check_folders(jobs: Iterable[Job]) -> None:
   """Raises ValueError when two songs would have the same folder."""
   for out, count in Counter(job.out for job in jobs).items():
     if count > 1:
-      raise ValueError(f"{count} songs would go to {out}; name their folders")
+      raise ValueError(
+        f"{count} songs would go to {out}; give the lyrics files other names,"
+        " or name the folders in a file of jobs"
+      )
 
 
 def open_job(job: Job, *, tokenizer: Tokenizer, vocab: Vocab) -> OpenJob:

@@ -59,7 +59,7 @@ def read_song(folder: pathlib.Path) -> StoredSong | None:
   """
   for name in (_WHOLE, _UNFINISHED):
     if (folder / name).exists():
-      description = _read_json(folder / name)
+      description = _read_description(folder / name)
       sections = _read_sections(folder, description["sections"])
       return StoredSong(description, sections, name == _WHOLE)
   return None
@@ -121,11 +121,9 @@ def check_same(
     if was.get(name) != now.get(name)
   ]
   if stored.texts != list(texts):
-    differing.append("the lyrics")
+    differing.append("other lyrics")
   if differing:
-    raise ValueError(
-      "it was begun as another song, with other " + "; ".join(differing)
-    )
+    raise ValueError("it was begun as another song: " + "; ".join(differing))
 
 
 def fingerprint(arrays: Sequence[np.ndarray]) -> str:
@@ -187,11 +185,17 @@ def _read_sections(
   )
 
 
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
+def _read_description(path: pathlib.Path) -> dict[str, Any]:
   try:
-    return json.loads(path.read_text("utf-8"))
+    description = json.loads(path.read_text("utf-8"))
   except ValueError as error:
     raise ValueError(f"{path} is damaged: {error}") from error
+  missing = sorted({"sections", *_DECIDING} - description.keys())
+  if missing:
+    raise ValueError(
+      f"{path} says nothing of {missing}; expected one of tools/generate.py"
+    )
+  return description
 
 
 def _write_tracks(folder: pathlib.Path, tracks: Sequence[np.ndarray]) -> None:
