@@ -223,3 +223,14 @@ def test_example_of_mending():
   ids[1] = first[0]
   with pytest.raises(ValueError, match=r"codebook 1 .* stage-2 model"):
     windows._in_range(ids, VOCAB)
+
+
+def test_a_model_of_stage_1_is_told_by_what_it_says_next(decoder):
+  """One whose unembedding says codebook 0 whatever comes before."""
+  windows.check_stage_2(decoder, VOCAB, window=6)
+  graph, params = nnx.split(decoder)
+  louder = np.ones((CFG.vocab_size, 1), np.float32)
+  louder[np.array(VOCAB.codebook(0))] = 99
+  params["unembed"] = params["unembed"].replace(params["unembed"] * louder)
+  with pytest.raises(ValueError, match="a checkpoint of stage 1"):
+    windows.check_stage_2(nnx.merge(graph, params), VOCAB, window=6)

@@ -48,7 +48,7 @@ from yue_jax import lengths
 from yue_jax.checkpoint import Weights
 from yue_jax.config import MeshConfig
 from yue_jax.encoding import Phrases
-from yue_jax.sampling import jobs, song, song_folder, stages, studio
+from yue_jax.sampling import jobs, song, song_folder, stages, studio, windows
 from yue_jax.sampling.jobs import CLIPS, Job
 from yue_jax.sampling.logits import GREEDY, Sampling
 from yue_jax.sampling.studio import Models, codebooks_of
@@ -103,6 +103,8 @@ def load(args: argparse.Namespace, mesh: jax.sharding.Mesh) -> Models:
   window = stages.window_of(second, args.window)
   check_together(first, second, tokenizer, args)
   check_window(second, window, args)
+  if not stages.trained_on(args.stage2):
+    check_residuals(second, window, args, mesh)
   description = {
     "settings": {
       "stage1": dataclasses.asdict(tracks),
@@ -177,6 +179,22 @@ def check_window(
       f" max_positions={second.model.max_positions}; give the window it was"
       " trained on"
     )
+
+
+def check_residuals(
+  second: Weights,
+  window: int,
+  args: argparse.Namespace,
+  mesh: jax.sharding.Mesh,
+) -> None:
+  """Refuses a model of stage 1 that does not say that it is one."""
+  try:
+    with jax.set_mesh(mesh):
+      windows.check_stage_2(
+        stages.decoder_of(second), second.vocab, window=window
+      )
+  except ValueError as error:
+    raise ValueError(f"--stage2 {args.stage2}: {error}") from error
 
 
 def is_whole(folder: pathlib.Path, resume: bool) -> bool:

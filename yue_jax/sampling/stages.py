@@ -33,9 +33,7 @@ def load_stage(
     ValueError: it was trained for the other stage, or does not fit the mesh.
     FileNotFoundError: there is no finished checkpoint.
   """
-  run = read_description(find_checkpoint(path))
-  phases = run["config"]["phases"] if "config" in run else []
-  kinds = {s["kind"] for phase in phases for s in phase["mixture"].values()}
+  kinds = trained_on(path)
   windows = any(kind.endswith("window") for kind in kinds)
   if kinds and windows != (stage == 2):
     raise ValueError(
@@ -43,6 +41,13 @@ def load_stage(
       f" stage {3 - stage}; expected a checkpoint of stage {stage}"
     )
   return load_weights(path, mesh)
+
+
+def trained_on(path: str | os.PathLike[str]) -> set[str]:
+  """Kinds of the documents a checkpoint was trained on; none if not known."""
+  run = read_description(find_checkpoint(path))
+  phases = run["config"]["phases"] if "config" in run else []
+  return {s["kind"] for phase in phases for s in phase["mixture"].values()}
 
 
 def fingerprint(path: str | os.PathLike[str]) -> str:

@@ -91,6 +91,27 @@ def generate_codebooks(
   )
 
 
+def check_stage_2(decoder: Decoder, vocab: Vocab, *, window: int) -> None:
+  """Raises ValueError for a model that goes on with codebook 0.
+
+  So does one of stage 1, which has not seen any other: the likeliest codec ids
+  that follow the first code of a window are then all of codebook 0.
+  """
+  row = window_row(np.arange(window) % vocab.codes(), vocab, window=window)
+  first = Row(*(part[: _MARKS + window + 2] for part in row))  # one SAMPLE
+  rule = Rule(cycle=(vocab.codec(),), maximum=MAX_CODEBOOKS - 1)
+  (decoded,) = decode(
+    decoder, [first], [rule], sampling=GREEDY, seeds=np.zeros((1, 1), int)
+  )
+  if all(
+    token in vocab.codebook(0) for token in decoded.tokens[-rule.maximum :]
+  ):
+    raise ValueError(
+      "the model goes on with codebook 0 where stage 2 has residual codebooks;"
+      " is it a checkpoint of stage 1?"
+    )
+
+
 def own_ranges(vocab: Vocab, codebooks: int) -> tuple[range, ...]:
   """Every residual codebook in its own range, as the paper says."""
   return tuple(vocab.codebook(k) for k in range(1, codebooks))
