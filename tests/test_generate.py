@@ -124,9 +124,7 @@ def test_files_and_settings(made, whole):
   ]
 
 
-def test_labels_no_model_has_seen_are_named(made, whole, tmp_path, capsys):
-  run(made, whole, "--resume", seed=3)  # finished: not even opened
-  assert capsys.readouterr().err == ""
+def test_labels_no_model_has_seen_are_named(made, tmp_path, capsys):
   (tmp_path / "labels.txt").write_text("[intro]\n\n[vers]\n\n[solo]\n")
   with pytest.raises(
     SystemExit, match=r"song: section 1 .* lower max_frames to"
@@ -353,6 +351,12 @@ def test_one_clear_error(made, tmp_path, changes, message):
   assert not (tmp_path / "song" / "song.json").exists()
 
 
-def test_a_song_is_not_overwritten(made, whole):
+def test_a_song_is_not_overwritten(made, whole, capsys):
   with pytest.raises(SystemExit, match="holds a song already"):
     run(made, whole)
+  with pytest.raises(SystemExit, match="begun as another song: seed was 3"):
+    run(made, whole, "--resume", seed=4)
+  before = (whole / "song.json").stat()
+  run(made, whole, "--resume", seed=3)
+  assert (whole / "song.json").stat() == before
+  assert "0 of 1 songs to make" in capsys.readouterr().out

@@ -36,6 +36,7 @@ tags and lyrics and the reference stay, of its sections the nearest.
 """
 
 import argparse
+from collections.abc import Iterable
 import dataclasses
 import pathlib
 import sys
@@ -79,16 +80,17 @@ def generate(args: argparse.Namespace) -> None:
     if getattr(args, name) < 1:
       raise ValueError(f"{name}={getattr(args, name)}, expected at least 1")
   asked = jobs_of(args)
-  missing = [job for job in asked if not is_whole(job.out, args.resume)]
-  print(f"{len(missing)} of {len(asked)} songs to make")
-  if not missing:
-    return
+  if not args.resume:
+    check_new(job.out for job in asked)
   mesh = mesh_of(args)
   models = load(args, mesh)
-  opened = [studio.open_song(job, models) for job in missing]
+  opened = [studio.open_song(job, models) for job in asked]
+  missing = [job for job in opened if not job.whole]
+  print(f"{len(missing)} of {len(asked)} songs to make")
+  studio.say_what_is_unusual(missing)
   with jax.set_mesh(mesh):
-    for start in range(0, len(opened), args.songs_at_once):
-      group = opened[start : start + args.songs_at_once]
+    for start in range(0, len(missing), args.songs_at_once):
+      group = missing[start : start + args.songs_at_once]
       songs = studio.sing(group, models)
       studio.complete(group, songs, models, args.windows_at_once)
 
@@ -197,15 +199,14 @@ def check_residuals(
     raise ValueError(f"--stage2 {args.stage2}: {error}") from error
 
 
-def is_whole(folder: pathlib.Path, resume: bool) -> bool:
-  """Whether a song is there already; one that is not asked for is an error."""
-  stored = song_folder.read_song(folder)
-  if stored is not None and not resume:
-    raise ValueError(
-      f"{folder} holds {'a' if stored.whole else 'an unfinished'} song"
-      " already; choose another --out, or add --resume"
-    )
-  return stored is not None and stored.whole
+def check_new(folders: Iterable[pathlib.Path]) -> None:
+  """Refuses folders that hold a song."""
+  for folder in folders:
+    if (stored := song_folder.read_song(folder)) is not None:
+      raise ValueError(
+        f"{folder} holds {'a' if stored.whole else 'an unfinished'} song"
+        " already; choose another --out, or add --resume"
+      )
 
 
 def mesh_of(args: argparse.Namespace) -> jax.sharding.Mesh:

@@ -93,6 +93,7 @@ class OpenJob:
     begun: sections that are there.
     later: sections that are kept after those that are sung.
     description: entries of song.json, of what decides the song.
+    whole: whether its folder holds the finished song.
   """
 
   out: pathlib.Path
@@ -101,13 +102,14 @@ class OpenJob:
   begun: Begun
   later: tuple[SongSection, ...]
   description: dict[str, Any]
+  whole: bool = False
 
   @property
   def known(self) -> list[SongSection]:
     return [*self.begun.given, *self.begun.sung]
 
   def resumed(self, stored: StoredSong) -> Self:
-    """With what an interrupted run has sung.
+    """With what an earlier run has sung, all of it perhaps.
 
     Raises:
       ValueError: it sang another song.
@@ -115,7 +117,7 @@ class OpenJob:
     check_same(stored, self.description, self.texts)
     first, end = len(self.begun.given), len(self.prompt.sections)
     begun = self.begun._replace(sung=stored.sections[first:end])
-    return dataclasses.replace(self, begun=begun)
+    return dataclasses.replace(self, begun=begun, whole=stored.whole)
 
 
 def combine(

@@ -70,8 +70,24 @@ def open_song(job: Job, models: Models) -> OpenJob:
     max_frames=models.tracks.max_frames,
     max_positions=models.first.model.max_positions,
   )
-  _say_what_is_unusual(opened)
   return opened
+
+
+def say_what_is_unusual(opened: Sequence[OpenJob]) -> None:
+  """Prints which songs are instrumental, and warns of unseen labels."""
+  known = ", ".join(f"[{name}]" for name in prompts.LABELS)
+  for job in opened:
+    if prompts.is_instrumental(job.texts):
+      print(f"{job.out}: labels and no words: an instrumental song")
+    for label, nearest in prompts.unseen_labels(job.texts).items():
+      remedy = (
+        f"the nearest is [{nearest}]" if nearest else f"they know {known}"
+      )
+      print(
+        f"{job.out}: warning: the released models were not trained on sections"
+        f" called [{label}]; {remedy}",
+        file=sys.stderr,
+      )
 
 
 def sing(opened: Sequence[OpenJob], models: Models) -> song.Songs:
@@ -186,16 +202,3 @@ def _frames(sections: Sequence[song.SongSection]) -> int:
 def codebooks_of(vocab: Vocab) -> int:
   """Codebooks of the songs of a vocabulary."""
   return min(vocab.codebooks(), MAX_CODEBOOKS)
-
-
-def _say_what_is_unusual(opened: OpenJob) -> None:
-  if prompts.is_instrumental(opened.texts):
-    print(f"{opened.out}: labels and no words: an instrumental song")
-  for label, nearest in prompts.unseen_labels(opened.texts).items():
-    known = ", ".join(f"[{name}]" for name in prompts.LABELS)
-    print(
-      f"{opened.out}: warning: the released models were not trained on sections"
-      f" called [{label}];"
-      f" {f'the nearest is [{nearest}]' if nearest else f'they know {known}'}",
-      file=sys.stderr,
-    )
