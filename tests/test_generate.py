@@ -251,14 +251,17 @@ def test_continued_and_with_one_section_anew(made, whole, tmp_path):
   assert described["frames"] == sum(len(s.vocal) for s in one)
 
 
-def test_the_released_ranges_are_a_choice(made, whole, tmp_path):
-  """Stage 1 stays; codes that lay outside their codebook are mended."""
+def test_the_released_ranges_are_a_choice(made, tmp_path):
+  """Most draws lie outside their codebook, and become the code it has most."""
   drawn = {"stage2-temperature": 9, "stage2-top-k": 0, "stage2-top-p": 1}
-  drawn |= {"stage2-ranges": "released", "seed": 3}
+  drawn |= {"stage2-ranges": "released", "min-frames": 20, "max-frames": 20}
   run(made, tmp_path / "song", **drawn)
-  for stage, same in ((1, True), (2, False)):
-    ours, theirs = (read(f, stage)[0] for f in (tmp_path / "song", whole))
-    assert np.array_equal(ours, theirs) == same
+  tracks, described = read(tmp_path / "song")
+  assert described["settings"]["stage2"]["ranges"] == "released"
+  assert described["settings"]["stage2"]["sampling"]["temperature"] == 9
+  for codes in tracks:
+    assert codes.shape == (8, 60)
+    assert all(np.bincount(row).max() > 30 for row in codes[1:])
 
 
 def save_npz(path):
