@@ -51,6 +51,10 @@ def made(tmp_path_factory):
     codes = dataclasses.replace(vocab.codec_blocks[0], size=7)
     other = dataclasses.replace(vocab, codec_blocks=(codes,))
     save_weights(root / "other", dataclasses.replace(weights, vocab=other))
+    louder = np.ones((cfg.vocab_size, 1), np.float32)
+    louder[np.array(vocab.codebook(0))] = 99  # as stage 1 goes on
+    loud = params | {"unembed": params["unembed"] * louder}
+    save_weights(root / "loud", dataclasses.replace(weights, params=loud))
   (root / "lyrics.txt").write_text(LYRICS)
   (root / "tags.txt").write_text("pop slow\n")
   return root
@@ -331,6 +335,7 @@ def test_a_reference_changes_the_song(made, whole, tmp_path):
   [
     ({"stage2": "other"}, "has vocabulary"),
     ({"stage1": "nowhere"}, "nowhere"),
+    ({"stage2": "loud"}, r"--stage2 .*loud: .* a checkpoint of stage 1"),
     ({"stage1": "foreign"}, "foreign was trained with tokenizer another"),
     ({"stage2": "foreign"}, "foreign was trained with tokenizer another"),
     ({"tokenizer": "lyrics.txt"}, "no SentencePiece model"),

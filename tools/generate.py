@@ -27,9 +27,9 @@ Several songs are sung side by side, and each is what it would be alone:
   --jobs songs.jsonl       one song a line: {"lyrics": "a.txt", "tags": "pop",
                            "seed": 0, "out": "a", "reference_vocal": "c.npy"}
 
-  --continue-from songs/1 --section 3 --seeds 1 --out songs/2    sections 1 and 2
-                           as they are, the others anew; with --only, section 3
-                           alone, and those after it as they are
+  --continue-from songs/1 --section 3 --seeds 1 --out songs/2
+                           sections 1 and 2 as they are, the others anew; with
+                           --only, section 3 alone anew
 
 A song whose sections do not fit the context of stage 1 is sung in passes: its
 tags and lyrics and the reference stay, of its sections the nearest.
