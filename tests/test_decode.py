@@ -56,7 +56,7 @@ def song(prompt: int, *, first=1.5, later=1.2) -> Row:
   )
 
 
-def run(decoder, rows, sampling, seeds=None):
+def run(decoder, rows, sampling, seeds=None, watch=None):
   seeds = range(len(rows)) if seeds is None else seeds
   return decode(
     decoder,
@@ -64,6 +64,7 @@ def run(decoder, rows, sampling, seeds=None):
     [PAIRS, TRIPLES],
     sampling=sampling,
     seeds=np.array(seeds)[:, None],
+    watch=watch,
   )
 
 
@@ -238,28 +239,87 @@ def test_one_program_for_queues_of_one_shape(decoder, monkeypatch):
     return extend(*args, **kwargs)
 
   monkeypatch.setattr(Decoder, "extend", counted)
-  for prompt in (20, 21, 44):  # without a chunk, and with one
+  for prompt in (18, 21, 32):  # in chunks of 16
     run(decoder, [song(prompt, first=1.3), *[song(50)] * 4], DRAWN)
     assert len(traces) == 2  # the prompt's chunks, and the loop
 
 
-def test_the_cache_is_updated_in_place(decoder):
-  """Temporaries are one cache and what attention needs, never two caches."""
-  cfg = dataclasses.replace(CFG, layers=8, kv_heads=4)
-  deep = jax.jit(lambda: Decoder(cfg, rngs=nnx.Rngs(0)))()
-  rows, rules, slots = [song(5)] * 4, [PAIRS, TRIPLES], 2048
-  program = decoding._run.lower(
-    deep,
-    queues.stack(rows, slots),
-    queues.tabulate(rules, cfg.vocab_size),
+def lowered_turn(decoder, *, slots, read, sampling=GREEDY):
+  """One turn of four guided rows, and the bytes of its cache."""
+  cfg, rules = decoder.cfg, [PAIRS, TRIPLES]
+  program = decoding.program_for(cfg, rules, sampling=sampling, guided=True)
+  queue = queues.stack([song(5)] * 4, slots)
+  state = jax.eval_shape(
+    lambda: decoding._begin(
+      decoder.empty_cache(4, 0), queue, fed=jnp.int32(0), program=program
+    )
+  )
+  lowered = decoding.turn.lower(
+    decoder,
+    state,
+    head=jax.eval_shape(lambda: decoding._head(decoder, program.head)),
+    queue=queue,
+    table=queues.tabulate(rules),
     seeds=np.zeros((4, 1), np.uint32),
-    chunks=np.int32(0),
-    sampling=GREEDY,
-    branches=2,
-  ).compile()
-  cache = jax.eval_shape(lambda: deep.empty_cache(8, slots))
-  size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(cache))
-  assert program.memory_analysis().temp_size_in_bytes < 2 * size
+    until=np.int32(0),
+    read=read,
+    program=program,
+  )
+  arrays = jax.tree.leaves(state.cache)
+  return lowered, sum(x.size * x.dtype.itemsize for x in arrays)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_cache_is_updated_in_place(decoder, dtype):
+  """It is not copied; what is read of one layer is, for the products.
+
+  Activations in bfloat16 have a cache of half the bytes.
+  """
+  cfg = dataclasses.replace(CFG, layers=16, kv_heads=4, dtype=dtype)
+  deep = jax.jit(lambda: Decoder(cfg, rngs=nnx.Rngs(0)))()
+  lowered, size = lowered_turn(deep, slots=2048, read=2048)
+  values = 2 * cfg.layers * 8 * 2048 * cfg.kv_heads * cfg.head_width
+  assert size == values * jnp.dtype(dtype).itemsize
+  memory = lowered.compile().memory_analysis()
+  assert memory.alias_size_in_bytes > size
+  assert memory.temp_size_in_bytes < 0.2 * size
+
+
+def test_what_is_read_grows_by_powers_of_two():
+  turns = range(256, 5000, 256)
+  read = [decoding.slots_read(until, 4800) for until in turns]
+  assert set(read) == {1024, 2048, 4096, 4800}
+  for until, slots in zip(turns, read, strict=True):
+    assert min(until, 4800) <= slots <= max(1024, 2 * until)
+
+
+def test_turns_change_nothing_and_show_what_there_is(decoder, monkeypatch):
+  """One turn; turns of 10 slots that read ever more; one that is broken off."""
+  rows = [song(40), song(7), song(55)]
+  expected = run(decoder, rows, DRAWN)
+  monkeypatch.setattr(decoding, "_TURN", 10)
+  monkeypatch.setattr(decoding, "_LEAST_READ", 16)
+  shown = []
+  got = run(decoder, rows, DRAWN, watch=shown.append)
+  assert len(shown) == -(-(max(len(row.tokens) for row in expected) - 1) // 10)
+  for so_far in [*shown, got]:
+    for part, whole in zip(so_far, expected, strict=True):
+      n = len(part.tokens)
+      np.testing.assert_array_equal(part.tokens, whole.tokens[:n])
+      np.testing.assert_array_equal(part.entries, whole.entries[:n])
+  lengths = [[len(row.tokens) for row in so_far] for so_far in shown]
+  assert lengths[0] == [11, 11, 11]  # slots 0..9 are fed; 10 is known
+  assert np.all(np.diff(lengths, axis=0) <= 10)
+  assert lengths[-1] == [len(row.tokens) for row in expected]
+
+  def stop(so_far):
+    raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    run(decoder, rows, DRAWN, watch=stop)
+  again = run(decoder, rows, DRAWN)
+  for a, b in zip(again, expected, strict=True):
+    np.testing.assert_array_equal(a.tokens, b.tokens)
 
 
 def test_a_row_of_forced_tokens_alone(decoder):

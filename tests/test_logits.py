@@ -145,6 +145,7 @@ def draw_many(scores, seen, allowed, sampling, *, times) -> np.ndarray:
       allowed=jnp.broadcast_to(allowed, scores.shape),
       keys=jax.random.split(key, ROWS),
       sampling=sampling,
+      first=0,
     )
 
   keys = jax.random.split(jax.random.key(0), times)
@@ -159,6 +160,7 @@ def test_greedy_takes_the_likeliest_allowed_token(scores):
     allowed=allowed,
     keys=jax.random.split(jax.random.key(0), ROWS),
     sampling=GREEDY,
+    first=0,
   )
   np.testing.assert_array_equal(got, np.argsort(scores, axis=1)[:, -2])
 

@@ -1,4 +1,4 @@
-"""Songs from prompts: every section, own ranges, windows that cover tracks."""
+"""Stage 1: every section, in passes, the same however a song is sung."""
 
 import dataclasses
 import functools
@@ -11,22 +11,16 @@ import pytest
 
 from tests import tiny
 from yue_jax import codec, documents
-from yue_jax.encoding import (
-  EncodedSection,
-  EncodedSong,
-  Phrases,
-  encode_song,
-)
+from yue_jax.encoding import EncodedSection, EncodedSong, Phrases
 from yue_jax.model import Decoder
 from yue_jax.references import Reference
 from yue_jax.sampling import decode, prompts, song
 from yue_jax.sampling.logits import GREEDY, Sampling
+from yue_jax.sampling.passes import Pass
 from yue_jax.sampling.prompts import Prompt
 from yue_jax.sampling.queues import SAMPLE
-from yue_jax.sampling.song import TrackSettings
-from yue_jax.songs import Section, Song
-from yue_jax.tokenizer import train_tokenizer
-from yue_jax.vocab import MAX_CODEBOOKS, Stream, Vocab
+from yue_jax.sampling.song import Begun, SongSection, TrackSettings
+from yue_jax.vocab import Stream
 
 VOCAB = tiny.VOCAB
 CFG = dataclasses.replace(tiny.MODEL, max_positions=160, init_std=0.3)
@@ -48,7 +42,7 @@ def prompt(sections: int, reference=NONE) -> Prompt:
   return Prompt(np.array([1, 2, 3], np.int32), texts, reference)
 
 
-def generate(decoder, prompts, settings=SETTINGS, seeds=None):
+def generate(decoder, prompts, settings=SETTINGS, seeds=None, **options):
   return song.generate_tracks(
     decoder,
     prompts,
@@ -56,6 +50,23 @@ def generate(decoder, prompts, settings=SETTINGS, seeds=None):
     phrases=PHRASES,
     settings=settings,
     seeds=range(len(prompts)) if seeds is None else seeds,
+    **options,
+  )
+
+
+def assert_same(sections, others):
+  for a, b in zip(sections, others, strict=True):
+    np.testing.assert_array_equal(np.stack(a), np.stack(b))
+
+
+def row_of(given, *, part, known=()):
+  return song.track_row(
+    given,
+    VOCAB,
+    phrases=PHRASES,
+    settings=SETTINGS,
+    part=part,
+    known=known,
   )
 
 
@@ -92,8 +103,7 @@ def test_shortest_and_longest_section_are_the_settings(decoder):
 def test_a_song_does_not_depend_on_the_others(decoder):
   (_, together) = generate(decoder, [prompt(3), prompt(2)], seeds=[1, 7])
   (alone,) = generate(decoder, [prompt(2)], seeds=[7])
-  for a, b in zip(together, alone, strict=True):
-    np.testing.assert_array_equal(np.stack(a), np.stack(b))
+  assert_same(together, alone)
 
 
 def a_song(frames: int) -> EncodedSong:
@@ -122,9 +132,7 @@ def test_the_queue_of_a_song_is_its_training_document(mode):
       encoded, VOCAB, phrases=PHRASES, reference=reference
     )
     clip = document.ids[document.streams == Stream.REFERENCE]
-  row = song.track_row(
-    prompt(2, clip), VOCAB, phrases=PHRASES, settings=SETTINGS
-  )
+  row = row_of(prompt(2, clip), part=Pass(0, 0, 2))
   is_sound = np.isin(document.streams, [Stream.VOCAL, Stream.BACKING])
   is_first = is_sound & ~np.roll(is_sound, 1)
   is_after = ~is_sound & np.roll(is_sound, 1)  # <EOA>, drawn with the sound
@@ -155,151 +163,152 @@ def test_references_are_laid_out_as_in_training():
     )
 
 
-def test_example_of_track_row():
+@pytest.mark.parametrize(
+  ("part", "known", "tokens"),
+  [
+    (Pass(0, 0, 2), [], [5, 3, 11, 26, -1, 6, 5, 4, 11, 26, -1]),
+    (
+      Pass(0, 1, 2),
+      [SongSection(np.array([0, 1]), np.array([2, 3]))],
+      [5, 3, 11, 26, 32, 34, 33, 35, 12, 6, 5, 4, 11, 26, -1],
+    ),
+    (
+      Pass(1, 1, 2),
+      [SongSection(np.array([0, 1]), np.array([2, 3]))],
+      [5, 4, 11, 26, -1],
+    ),
+  ],
+)
+def test_example_of_track_row(part, known, tokens):
   ids = tuple(np.array([n], np.int32) for n in (3, 4))
   row = song.track_row(
     Prompt(np.array([1, 2]), ids, NONE),
     dataclasses.replace(VOCAB, text_size=10),
     phrases=PHRASES,
     settings=SETTINGS,
+    part=part,
+    known=known,
   )
-  s = SAMPLE
-  assert row.tokens.tolist() == [1, 2, 5, 3, 11, 26, s, 6, 5, 4, 11, 26, s]
-
-
-@pytest.mark.parametrize(
-  ("frames", "window", "starts"),
-  [(25, 10, [0, 10, 15]), (20, 10, [0, 10]), (3, 10, [0]), (10, 10, [0])],
-)
-def test_windows_cover_the_track(frames, window, starts):
-  assert song.window_starts(frames, window) == starts
-
-
-def test_the_queue_of_a_window_is_its_training_document():
-  codes = np.random.default_rng(0).integers(0, 16, (MAX_CODEBOOKS, 5))
-  document = documents.window_document(codes, VOCAB, stream=Stream.VOCAL)
-  row = song.window_row(codes[0], VOCAB, window=5)
-  residual = document.streams > Stream.CODEBOOK_0
-  expected = np.where(residual, SAMPLE, document.ids)
-  kept = ~residual | (document.streams == Stream.CODEBOOK_1)  # one per frame
-  np.testing.assert_array_equal(row.tokens, expected[kept][:-1])  # no <EOA>
-
-
-def tracks_of(*lengths) -> list[np.ndarray]:
-  rng = np.random.default_rng(1)
-  return [rng.integers(0, 16, n).astype(np.uint16) for n in lengths]
-
-
-def test_codebook_0_is_kept_and_others_are_in_range(decoder):
-  tracks = tracks_of(25, 20, 3, 10)
-  wild = Sampling(temperature=5.0, top_k=0, top_p=1.0, repetition_penalty=1.0)
-  results = song.generate_codebooks(
-    decoder,
-    tracks,
-    vocab=VOCAB,
-    window=10,
-    sampling=wild,
-    seeds=[(0, n) for n in range(4)],
+  assert row.tokens.tolist() == [1, 2, *tokens]
+  guidance = [1.5, 1.2] if not known else [1.2]  # whatever it begins with
+  np.testing.assert_array_equal(
+    row.guidance[row.is_sampled], np.float32(guidance)
   )
-  for codes, result in zip(tracks, results, strict=True):
-    assert result.dtype == np.uint16
-    assert result.shape == (MAX_CODEBOOKS, len(codes))
-    np.testing.assert_array_equal(result[0], codes)
-    codec.check_codes(result, VOCAB)
-  # Nothing was left unwritten.
-  assert all((row > 0).any() for row in results[0])
-  assert (results[0][:, 20:] > 0).any()
 
 
-def test_the_rest_is_taken_from_a_whole_window(decoder):
-  (track,) = tracks_of(13)
-  whole, start, end = song.generate_codebooks(
-    decoder,
-    [track, track[:10], track[3:]],
-    vocab=VOCAB,
-    window=10,
-    seeds=[(0,)] * 3,
-  )
-  np.testing.assert_array_equal(whole[:, :10], start)
-  np.testing.assert_array_equal(whole[:, 10:], end[:, 7:])
-  assert (start[:, 3:] != end[:, :7]).any()  # their overlap tells them apart
+@pytest.fixture(scope="module")
+def long_song(decoder):
+  """Twelve sections where nine of the longest kind fit."""
+  (sections,) = generate(decoder, [prompt(12)], seeds=[3])
+  return sections
 
 
-def test_few_windows_at_a_time_give_the_same(decoder, monkeypatch):
-  """Seven windows, three at most at a time: 3 + 3 + 1, of one shape."""
-  tracks, sizes = tracks_of(25, 20, 13), []
+def test_a_song_longer_than_the_context_is_sung_whole(long_song):
+  assert len(long_song) == 12
+  frames = sum(len(section.vocal) for section in long_song)
+  # More than one pass: 7 ids of text and marks, and the sound, a section.
+  assert 3 + 12 * 8 + 2 * frames > CFG.max_positions
+  assert all(2 <= len(section.vocal) <= 5 for section in long_song)
 
-  def counted(decoder, rows, *args, **options):
-    sizes.append(len(rows))
-    return decode.decode(decoder, rows, *args, **options)
+
+def test_passes_of_a_long_song_do_not_depend_on_others(
+  decoder, long_song, monkeypatch
+):
+  seeds = []
+
+  def counted(*args, **options):
+    seeds.append(options["seeds"].tolist())
+    return decode.decode(*args, **options)
 
   monkeypatch.setattr(song, "decode", counted)
-  wild = Sampling(temperature=2.0, top_k=0)
-  results = [
-    song.generate_codebooks(
-      decoder,
-      tracks,
-      vocab=VOCAB,
-      window=10,
-      seeds=[(0, n) for n in range(3)],
-      sampling=wild,
-      windows_at_once=at_once,
-    )
-    for at_once in (64, 3)
-  ]
-  assert sizes == [7, 3, 3, 3]
-  for one, other in zip(*results, strict=True):
-    np.testing.assert_array_equal(one, other)
+  long, short = generate(decoder, [prompt(12), prompt(2)], seeds=[3, 7])
+  assert_same(long, long_song)
+  # Draws of a pass are its own, and the short song is in the first alone.
+  assert seeds[0] == [[3, 0], [7, 0]]
+  assert all(len(rows) == 1 for rows in seeds[1:])
+  assert len({tuple(rows[0]) for rows in seeds}) == len(seeds) > 1
+  (alone,) = generate(decoder, [prompt(2)], seeds=[7])
+  assert_same(short, alone)
 
 
-def test_a_short_track_is_a_window_of_its_repeated_last_frame(decoder):
-  (track,) = tracks_of(4)
-  padded = np.concatenate([track, [track[-1]] * 6])
-  short, long = song.generate_codebooks(
-    decoder, [track, padded], vocab=VOCAB, window=10, seeds=[(0,), (0,)]
+@pytest.mark.parametrize("sung", [4, 9, 10])
+def test_an_interrupted_song_goes_on_as_if_it_had_not_been(
+  decoder, long_song, sung
+):
+  """Within the first pass, at its end, and within a later one."""
+  begun = [Begun(sung=long_song[:sung])]
+  (resumed,) = generate(decoder, [prompt(12)], seeds=[3], begun=begun)
+  assert_same(resumed, long_song)
+
+
+def test_given_sections_stay_and_others_follow_them(decoder):
+  (one,) = generate(decoder, [prompt(3)], seeds=[3])
+  begun = [Begun(given=one[:2]), Begun(given=one[1::-1])]
+  songs = generate(decoder, [prompt(3)] * 2, seeds=[8, 8], begun=begun)
+  for known, sections in zip(begun, songs, strict=True):
+    assert_same(sections[:2], known.given)
+    assert len(sections) == 3
+  assert len(songs[0][2].vocal) != len(songs[1][2].vocal) or not (
+    np.array_equal(np.stack(songs[0][2]), np.stack(songs[1][2]))
   )
-  np.testing.assert_array_equal(short, long[:, :4])
 
 
-def test_residuals_are_the_likeliest_given_all_before(decoder):
-  """Greedy windows against one pass over the finished document."""
-  (track,) = tracks_of(6)
-  (codes,) = song.generate_codebooks(
-    decoder, [track], vocab=VOCAB, window=6, seeds=[(0,)]
+def test_a_given_and_interrupted_song_goes_on_where_it_was(
+  decoder, monkeypatch
+):
+  (one,) = generate(decoder, [prompt(2)], seeds=[3])
+  seeds = []
+
+  def counted(*args, **options):
+    seeds.append(options["seeds"].tolist())
+    return decode.decode(*args, **options)
+
+  monkeypatch.setattr(song, "decode", counted)
+  begun = Begun(given=one[:1])
+  (whole,) = generate(decoder, [prompt(4)], seeds=[8], begun=[begun])
+  begun = begun._replace(sung=whole[1:3])
+  (resumed,) = generate(decoder, [prompt(4)], seeds=[8], begun=[begun])
+  assert_same(resumed, whole)
+  assert seeds == [[[8, 1]], [[8, 1]]]  # what follows the given section
+
+
+def test_watching_sees_sections_as_they_end(decoder, monkeypatch):
+  monkeypatch.setattr(decode, "_TURN", 8)
+  seen = []
+  songs = generate(
+    decoder, [prompt(3), prompt(2)], watch=lambda *so_far: seen.append(so_far)
   )
-  document = documents.window_document(codes, VOCAB, stream=Stream.VOCAL)
-  at = np.arange(len(document), dtype=np.int32)[None]
-  logits = np.asarray(
-    jax.jit(Decoder.__call__)(decoder, document.ids[None], 1 + 0 * at, at)
-  )[0]
-  for k in range(1, MAX_CODEBOOKS):
-    ids = VOCAB.codebook(k)
-    before = np.flatnonzero(document.streams == Stream.CODEBOOK_0 + k) - 1
-    likeliest = logits[before][:, ids.start : ids.stop].argmax(axis=1)
-    np.testing.assert_array_equal(codes[k], likeliest)
+  numbers = [sum(map(len, sections)) for sections, _ in seen]
+  assert numbers == sorted(numbers)
+  assert len(set(numbers)) > 3
+  assert numbers[-1] == 5
+  for sections, frames in seen:
+    for so_far, whole, count in zip(sections, songs, frames, strict=True):
+      assert_same(so_far, whole[: len(so_far)])
+      sung = sum(len(section.vocal) for section in so_far)
+      assert sung <= count <= sum(len(section.vocal) for section in whole)
+  # Of unfinished sections as well.
+  assert any(
+    sum(frames) > sum(len(s.vocal) for song_ in sections for s in song_)
+    for sections, frames in seen
+  )
 
 
-def test_a_song_that_could_outgrow_the_context_is_refused(decoder):
-  """Two sections: 14 ids are given, and 2 x (2 x 36 + 1) may be drawn."""
-  for frames, remedy in ((36, None), (37, "lower max_frames to 36$")):
+def test_a_section_that_could_outgrow_the_context_is_refused(decoder):
+  """3 ids of the head, 6 around a section, and 2 x 75 + <EOA> drawn: 160."""
+  for frames, remedy in (
+    (75, None),
+    (76, "2 tokens .* lower max_frames to 75$"),
+  ):
     settings = dataclasses.replace(SETTINGS, max_frames=frames)
     if remedy is None:
-      assert len(generate(decoder, [prompt(2)], settings)) == 1
+      assert len(generate(decoder, [prompt(1)], settings)) == 1
     else:
-      with pytest.raises(ValueError, match=f"max_positions=160; {remedy}"):
-        generate(decoder, [prompt(2)], settings)
-  with pytest.raises(ValueError, match=r"max_positions=160; .* shorten"):
-    generate(decoder, [prompt(30)])
-
-
-def test_example_of_frames_that_fit():
-  row = song.track_row(prompt(2), VOCAB, phrases=PHRASES, settings=SETTINGS)
-  assert song.frames_that_fit(row, 160) == 36
-
-
-def test_a_track_without_frames_is_refused(decoder):
-  with pytest.raises(ValueError, match="without frames"):
-    song.generate_codebooks(decoder, [NONE], vocab=VOCAB, seeds=[(0,)])
+      with pytest.raises(ValueError, match=f"song 0: section 1 .*{remedy}"):
+        generate(decoder, [prompt(1)] * 2, settings)
+  long = dataclasses.replace(prompt(1), reference=np.full(150, 63))
+  with pytest.raises(ValueError, match=r"max_positions=160 .* shorten"):
+    generate(decoder, [long])
 
 
 def test_settings_name_what_is_wrong():
@@ -311,87 +320,3 @@ def test_greedy_needs_no_seed(decoder):
   greedy = dataclasses.replace(SETTINGS, sampling=GREEDY)
   a, b = generate(decoder, [prompt(2)] * 2, greedy, seeds=[1, 2])
   np.testing.assert_array_equal(np.hstack(a), np.hstack(b))
-
-
-LYRICS = """
-[verse 1]
-batoki meda
- suno
-
-[pre-chorus] meda
-[outro]
-"""
-
-
-def test_lyrics_are_split_at_labels():
-  assert prompts.split_lyrics(LYRICS) == (
-    "[verse 1]\nbatoki meda\n suno\n\n",
-    "[pre-chorus]\nmeda\n\n",
-    "[outro]\n\n\n",
-  )
-
-
-def test_brackets_inside_a_line_are_lyrics():
-  text = "[verse]\nsing [softly] on\n"
-  assert prompts.split_lyrics(text) == ("[verse]\nsing [softly] on\n\n",)
-
-
-def test_released_example_is_read_whole(reference):
-  sections = prompts.split_lyrics((reference / "lyrics.txt").read_text())
-  labels = [text.split("\n")[0] for text in sections]
-  assert labels[:3] == ["[verse]", "[chorus]", "[verse]"]
-  assert labels[-1] == "[outro]"
-  assert len(labels) == 6
-
-
-@pytest.mark.parametrize(
-  ("text", "message"),
-  [
-    ("", "lyrics are empty"),
-    ("\n \n", "lyrics are empty"),
-    ("\nla la\n[verse]\n", "line 2 .*'la la'.* before any section"),
-    ("[verse]\nla\n[ ]\n", "line 3 .* without a name"),
-  ],
-)
-def test_bad_lyrics_are_refused(text, message):
-  with pytest.raises(ValueError, match=message):
-    prompts.split_lyrics(text)
-
-
-def test_bad_prompts_are_refused(tmp_path):
-  made_of = {
-    "tokenizer": train_tokenizer(["la la"], tmp_path / "t.model", size=280),
-    "vocab": VOCAB,
-  }
-  with pytest.raises(ValueError, match="tags are empty"):
-    prompts.encode_prompt(" \n", ["[verse]\nla\n\n"], **made_of)
-  with pytest.raises(ValueError, match="at least one section"):
-    prompts.encode_prompt("pop", [], **made_of)
-
-
-def test_prompts_are_encoded_as_songs_are(tmp_path):
-  """Head and section texts equal those of `encode_song` on the same lyrics."""
-  texts = prompts.split_lyrics(LYRICS)
-  tokenizer = train_tokenizer([*texts, "pop"], tmp_path / "t.model", size=300)
-  vocab = Vocab.small(tokenizer.size, codes=16)
-  codes = np.zeros((1, 9), np.uint16)
-  sections = tuple(Section("verse", text, 0, 3) for text in texts)
-  lyrics = "\n".join(texts)
-  trained_on = encode_song(
-    Song("a", "pop", lyrics, sections, codes, codes, codes, fps=50.0),
-    tokenizer,
-    vocab=vocab,
-  )
-  got = prompts.encode_prompt("pop\n", texts, tokenizer=tokenizer, vocab=vocab)
-  np.testing.assert_array_equal(got.head, trained_on.head)
-  for ids, section in zip(got.sections, trained_on.sections, strict=True):
-    np.testing.assert_array_equal(ids, section.text)
-
-
-def test_bad_references_are_refused():
-  with pytest.raises(ValueError, match="trim both"):
-    prompts.dual_reference(np.zeros((1, 3), int), np.zeros((1, 4), int), VOCAB)
-  with pytest.raises(ValueError, match="at least one frame"):
-    prompts.single_reference(np.zeros((1, 0), int), VOCAB)
-  with pytest.raises(ValueError, match=r"codes span 0\.\.16"):
-    prompts.single_reference(np.array([[0, 16]]), VOCAB)

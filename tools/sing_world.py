@@ -28,6 +28,7 @@ from yue_jax.sampling import song as singing
 from yue_jax.sampling import stages
 from yue_jax.sampling.logits import Sampling
 from yue_jax.sampling.prompts import encode_prompt
+from yue_jax.sampling.windows import generate_codebooks
 from yue_jax.songs import Rules, song_from_row
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.train.state import init_params
@@ -61,7 +62,7 @@ def sing(args: argparse.Namespace) -> dict:
       for sections in sung
       for name in ("vocal", "backing")
     ]
-    full = singing.generate_codebooks(
+    completed = generate_codebooks(
       stages.decoder_of(stage2),
       tracks,
       vocab=stage2.vocab,
@@ -69,6 +70,7 @@ def sing(args: argparse.Namespace) -> dict:
       window=stages.window_of(stage2, args.window),
       codebooks=world.cfg.codebooks,
     )
+    full = list(completed)
   true = [_true_words(world, song) for song in given]
   readings = [_read(world, sections) for sections in sung]
   _write_songs(world, args, given, sung, full, readings)

@@ -83,6 +83,30 @@ def masked_attention(
   return jax.lax.reshape(y, (b, t, n, h), out_sharding=SPECS.heads_btnh)
 
 
+def cached_attention(
+  q: Float[Array, "B T N H"],
+  k: Float[Array, "B K S H"],
+  v: Float[Array, "B K S H"],
+  mask: Bool[Array, "B T S"],
+) -> Float[Array, "B T N H"]:
+  """`masked_attention` to keys and values as a cache holds them.
+
+  The slots of a head are one matrix: where heads lie side by side in a slot, a
+  product with one query reads them in strides, or a transposed copy is made.
+  """
+  b, t, n, h = q.shape
+  grouped = (b, t, k.shape[1], n // k.shape[1], h)
+  q = jax.lax.reshape(q, grouped, out_sharding=SPECS.heads_btkgh)
+  logits = jnp.einsum(
+    "BTKGH,BKSH->BKGTS",
+    q * h**-0.5,
+    k,
+    preferred_element_type=jnp.float32,
+  )
+  y = jnp.einsum("BKGTS,BKSH->BTKGH", _weights(logits, mask, v.dtype), v)
+  return jax.lax.reshape(y, (b, t, n, h), out_sharding=SPECS.heads_btnh)
+
+
 def packed_causal_mask(segments: Int[Array, "B T"]) -> Bool[Array, "B T S"]:
   """True where query T may see key S: same segment, and not later.
 
@@ -183,11 +207,17 @@ def _mix(
     k,
     preferred_element_type=jnp.float32,
   )
+  weights = _weights(logits, mask, v.dtype)
+  return jnp.einsum("BKGTS,BSKH->BTKGH", weights, v)
+
+
+def _weights(
+  logits: Float[Array, "B K G T S"], mask: Bool[Array, "B T S"], dtype
+) -> Float[Array, "B K G T S"]:
   logits = jnp.where(
     mask[:, None, None, :, :], logits, jnp.finfo(jnp.float32).min
   )
-  weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
-  return jnp.einsum("BKGTS,BSKH->BTKGH", weights, v)
+  return jax.nn.softmax(logits, axis=-1).astype(dtype)
 
 
 def _on_devices(mix: Callable, q, k, v, segments, extra, extra_spec):

@@ -23,7 +23,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
-from yue_jax.attention import attend, masked_attention
+from yue_jax.attention import attend, cached_attention
 from yue_jax.config import ModelConfig
 from yue_jax.sharding import SPECS
 
@@ -138,8 +138,8 @@ class Block(nnx.Module):
 class KVCache:
   """Keys and values of all layers; slot S holds one token of every row."""
 
-  keys: Float[Array, "L B S K H"]
-  values: Float[Array, "L B S K H"]
+  keys: Float[Array, "L B K S H"]
+  values: Float[Array, "L B K S H"]
 
 
 class Decoder(nnx.Module):
@@ -196,12 +196,16 @@ class Decoder(nnx.Module):
     slot: Int[Array, ""],
     positions: Int[Array, "B T"],
     mask: Bool[Array, "B T S"],
-  ) -> tuple[KVCache, Float[Array, "B T V"]]:
-    """Writes T tokens into the cache from `slot` on; logits after each.
+  ) -> tuple[KVCache, Float[Array, "B T D"]]:
+    """Writes T tokens into the cache from `slot` on.
 
     `mask[b, t, s]` says whether token t of row b may see slot s, the slots
-    written by this very call included. The whole cache is the carry of the
-    scan over layers, so that XLA updates it in place.
+    written by this very call included. The cache may have more slots than the
+    mask; those are not read. The whole cache is the carry of the scan over
+    layers, so that XLA updates it in place.
+
+    Returns:
+      The cache, and what the logits after each token are a product of.
     """
 
     def body(carry, block_and_layer):
@@ -210,21 +214,21 @@ class Decoder(nnx.Module):
 
       def mix(q, k, v):
         written = _write(cache, layer, slot, k, v)
-        keys, values = _read(written, layer)
-        return masked_attention(q, keys, values, mask), written
+        keys, values = _read(written, layer, slots=mask.shape[2])
+        return cached_attention(q, keys, values, mask), written
 
       return block(x, positions, mix), None
 
     layers = jnp.arange(self.cfg.layers)
     start = (self._embedded(tokens), cache)
     (x, cache), _ = jax.lax.scan(body, start, (self.blocks, layers))
-    return cache, self._logits(self.norm(x))
+    return cache, self.norm(x)
 
   def empty_cache(self, batch: int, slots: int) -> KVCache:
     cfg = self.cfg
-    shape = (cfg.layers, batch, slots, cfg.kv_heads, cfg.head_width)
+    shape = (cfg.layers, batch, cfg.kv_heads, slots, cfg.head_width)
     zeros = functools.partial(
-      jnp.zeros, shape, cfg.dtype, out_sharding=SPECS.cache_lbskh
+      jnp.zeros, shape, cfg.dtype, out_sharding=SPECS.cache_lbksh
     )
     return KVCache(zeros(), zeros())
 
@@ -232,12 +236,15 @@ class Decoder(nnx.Module):
     return look_up(self.embed[...], tokens, self.cfg.dtype)
 
   def _logits(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
-    return jnp.einsum(
-      "BTD,VD->BTV",
-      x,
-      _gathered(self.unembed, x),
-      out_sharding=SPECS.logits_btv,
-    )
+    return logits_of(x, self.unembed)
+
+
+def logits_of(
+  x: Float[Array, "B T D"], head: Float[Array, "V D"]
+) -> Float[Array, "B T V"]:
+  """Logits of the ids whose rows of the unembedding `head` has."""
+  head = _gathered(head, x)
+  return jnp.einsum("BTD,VD->BTV", x, head, out_sharding=SPECS.logits_btv)
 
 
 def look_up(
@@ -270,19 +277,23 @@ def look_up(
 
 
 def _write(cache: KVCache, layer, slot, k, v) -> KVCache:
-  at = (layer, 0, slot, 0, 0)
+  at = (layer, 0, 0, slot, 0)
 
   def update(into, new):
     new = jax.sharding.reshard(new.astype(into.dtype), SPECS.keys_bskh)
-    return jax.lax.dynamic_update_slice(into, new[None], at)
+    new = jnp.swapaxes(new, 1, 2)[None]
+    return jax.lax.dynamic_update_slice(into, new, at)
 
   return KVCache(update(cache.keys, k), update(cache.values, v))
 
 
-def _read(cache: KVCache, layer):
-  take = functools.partial(
-    jax.lax.dynamic_index_in_dim, index=layer, axis=0, keepdims=False
-  )
+def _read(cache: KVCache, layer, *, slots: int):
+  """Keys and values of one layer, the first slots of them."""
+
+  def take(x):
+    shape = (1, *x.shape[1:3], slots, x.shape[4])
+    return jax.lax.dynamic_slice(x, (layer, 0, 0, 0, 0), shape)[0]
+
   return take(cache.keys), take(cache.values)
 
 

@@ -52,7 +52,7 @@ class Progress:
     self._done += count
     if self._bar is not None:
       if note:
-        self._bar.set_postfix_str(note, refresh=False)
+        self._bar.set_postfix_str(note, refresh=not count)
       self._bar.update(count)
     elif self._shown and (
       self._done >= self._total

@@ -1,4 +1,7 @@
-"""From logits to a token: pure functions on (rows, vocabulary).
+"""From logits to a token: pure functions on (rows, ids).
+
+V is the vocabulary, or any range of it that holds all `allowed` ids: nothing
+here but `guide` depends on the others, and `guide` only by a constant.
 
     model's logits (and those of the unconditional branch)
       -> guide -> penalize -> allow            what may come, and how likely
@@ -63,19 +66,22 @@ def next_tokens(
   allowed: Bool[Array, "B V"],
   keys: Key[Array, "B"],
   sampling: Sampling,
+  first: int,
 ) -> Int[Array, "B"]:
-  """One token for every row; `logits` are already guided."""
+  """One token for every row; `logits` are already guided.
+
+  `first` is the id of column 0.
+  """
   if sampling.repetition_penalty != 1:
     logits = penalize(logits, seen, sampling.repetition_penalty)
   logits = allow(logits, allowed)
   if sampling.temperature == 0:
-    return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    return first + jnp.argmax(logits, axis=-1).astype(jnp.int32)
   logits = logits / sampling.temperature
-  vocab_size = logits.shape[-1]
-  logits, ids = likeliest(logits, sampling.top_k or vocab_size)
+  logits, columns = likeliest(logits, sampling.top_k or logits.shape[-1])
   if sampling.top_p < 1:
     logits = keep_top_p(logits, sampling.top_p)
-  return draw(logits, ids, keys=keys, vocab_size=vocab_size)
+  return draw(logits, first + columns, keys=keys)
 
 
 def guide(
@@ -87,7 +93,9 @@ def guide(
 
   As UnbatchedClassifierFreeGuidanceLogitsProcessor. It is left out entirely
   at scale 1, and so are its log-probabilities here: the repetition penalty
-  treats negative scores differently.
+  treats negative scores differently. Without the penalty the sums that make
+  probabilities of them add the same to all scores, and matter to nothing:
+  then, and only then, V may be a part of the vocabulary.
   """
   c = jax.nn.log_softmax(conditional, axis=-1)
   u = jax.nn.log_softmax(unconditional, axis=-1)
@@ -143,16 +151,19 @@ def draw(
   ids: Int[Array, "B K"],
   *,
   keys: Key[Array, "B"],
-  vocab_size: int,
 ) -> Int[Array, "B"]:
   """Samples an id in every row with the row's own key.
 
   The noise belongs to an id, not to its rank: near-ties that rounding puts in
-  another order are drawn all the same.
+  another order are drawn all the same. It is made for the ids that were kept
+  and no others.
   """
 
+  def noise(key, id):
+    return jax.random.gumbel(jax.random.fold_in(key, id))
+
   def of_row(logits, ids, key):
-    noise = jax.random.gumbel(key, (vocab_size,))
-    return ids[jnp.argmax(logits + noise[ids])]
+    noisy = logits + jax.vmap(noise, in_axes=(None, 0))(key, ids)
+    return ids[jnp.argmax(noisy)]
 
   return jax.vmap(of_row)(logits, ids, keys)

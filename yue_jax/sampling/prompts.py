@@ -11,6 +11,7 @@ reads here what it was trained to read.
 
 from collections.abc import Sequence
 import dataclasses
+import difflib
 import re
 
 import numpy as np
@@ -20,6 +21,8 @@ from yue_jax.encoding import encode_head
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.vocab import Vocab
 
+# Of the sections that the released models were trained on.
+LABELS = ("intro", "verse", "chorus", "bridge", "outro")
 _LABEL = re.compile(r"\s*\[([^\[\]]*)\](.*)")
 
 
@@ -105,9 +108,29 @@ def is_instrumental(sections: Sequence[str]) -> bool:
   return not any(text.partition("]")[2].strip() for text in sections)
 
 
+def unseen_labels(sections: Sequence[str]) -> dict[str, str | None]:
+  """Labels that are not among LABELS, each with the nearest that is.
+
+  A label is words to the model: it reads any, but was trained on these.
+  Example: "[verse 1]\\n...", "[pre-chorus]\\n...", "[solo]\\n..." ->
+  {"verse 1": "verse", "pre-chorus": "chorus", "solo": None}.
+  """
+  labels = [text[1 : text.index("]")] for text in sections]
+  unseen = dict.fromkeys(label for label in labels if label not in LABELS)
+  return {label: _nearest(label) for label in unseen}
+
+
+def _nearest(label: str) -> str | None:
+  for word in re.findall(r"\w+", label.lower()):
+    if close := difflib.get_close_matches(word, LABELS, n=1, cutoff=0.75):
+      return close[0]
+  return None
+
+
 def single_reference(codes: np.ndarray, vocab: Vocab) -> np.ndarray:
   """Ids of a clip of one track: (codebooks, frames) -> (frames,)."""
   _check_clip(codes)
+  codec.check_codes(codes, vocab)  # all of them: codes of another codec differ
   return codec.frames_to_ids(codes[:1], vocab)[0]
 
 

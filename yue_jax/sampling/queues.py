@@ -16,7 +16,7 @@ import dataclasses
 from typing import NamedTuple
 
 import jax
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 import numpy as np
 
 SAMPLE = -1
@@ -43,6 +43,8 @@ class Rule:
   def __post_init__(self):
     if not self.cycle or not all(self.cycle):
       raise ValueError(f"cycle={self.cycle} allows no token at some step")
+    if any(ids.step != 1 for ids in self.cycle):
+      raise ValueError(f"cycle={self.cycle}: ids must follow each other")
     if self.maximum < 1 or self.maximum % len(self.cycle):
       raise ValueError(
         f"maximum={self.maximum}, expected a positive multiple of the"
@@ -170,9 +172,14 @@ class Queue:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RuleTable:
-  """The rules R as arrays; C is the longest cycle, stop -1 for none."""
+  """The rules R as arrays; C is the longest cycle, stop -1 for none.
 
-  allowed: Bool[np.ndarray, "R C V"]
+  `first` and `last` are the ids between which, both included, the token of a
+  step of the cycle lies.
+  """
+
+  first: Int[np.ndarray, "R C"]
+  last: Int[np.ndarray, "R C"]
   cycle: Int[np.ndarray, "R"]
   minimum: Int[np.ndarray, "R"]
   maximum: Int[np.ndarray, "R"]
@@ -189,20 +196,33 @@ def stack(rows: Sequence[Row], slots: int) -> Queue:
   return Queue(tokens, rules, guidance, lengths)
 
 
-def tabulate(rules: Sequence[Rule], vocab_size: int) -> RuleTable:
-  longest_cycle = max(len(rule.cycle) for rule in rules)
-  allowed = np.zeros((len(rules), longest_cycle, vocab_size), bool)
+def tabulate(rules: Sequence[Rule]) -> RuleTable:
+  shape = (len(rules), max(len(rule.cycle) for rule in rules))
+  first, last = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
   for number, rule in enumerate(rules):
     for step, ids in enumerate(rule.cycle):
-      allowed[number, step, ids.start : ids.stop] = True
+      first[number, step], last[number, step] = ids[0], ids[-1]
 
   def column(values):
     return np.array(list(values), np.int32)
 
   return RuleTable(
-    allowed,
+    first,
+    last,
     cycle=column(len(rule.cycle) for rule in rules),
     minimum=column(rule.minimum for rule in rules),
     maximum=column(rule.maximum for rule in rules),
     stop=column(-1 if rule.stop is None else rule.stop for rule in rules),
   )
+
+
+def span(rules: Sequence[Rule], *, vocab_size: int, multiple: int) -> range:
+  """The ids from the first to the last that any rule names.
+
+  Both ends are widened to a multiple, but not beyond the vocabulary.
+  Example: rules naming 45..50 and 70..79, multiple 16 -> 32..79.
+  """
+  named = [ids for rule in rules for ids in rule.ids]
+  start = min(ids[0] for ids in named) // multiple * multiple
+  stop = -(-(max(ids[-1] for ids in named) + 1) // multiple) * multiple
+  return range(start, min(stop, vocab_size))
