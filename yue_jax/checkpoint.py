@@ -1,9 +1,11 @@
 """Checkpoints of a run, by Orbax, restorable on any mesh.
 
-    RUN/checkpoints/<step>/params      the weights alone
+    RUN/checkpoints/<step>/params      the weights alone; of a run with
+                                       adapters (see `lora`) the adapters
                            optimizer   optimiser state and step counter
                            run         our JSON: step, model, vocabulary,
                                        whole config, what the data were,
+                                       fingerprint of the frozen weights,
                                        versions of the libraries
 
                            files.json  what a whole checkpoint consists of
@@ -11,7 +13,8 @@
 
 Weights and optimiser are separate items, so that export and generation read
 only what they need. The position of the data is the step, hence nothing else
-is kept.
+is kept. Frozen weights lie where the run found them, once, and are known by
+their fingerprint.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,10 +29,11 @@ from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
 
-from yue_jax import config
+from yue_jax import config, lora
 from yue_jax.checkpoint_arrays import (
   array_handler,
   check_shapes,
+  fingerprint,
   restore_args,
   save_args,
 )
@@ -40,11 +44,11 @@ from yue_jax.checkpoint_files import (
   unfinished,
   write_list,
 )
-from yue_jax.config import ModelConfig, RunConfig, TrainConfig
+from yue_jax.config import LoraConfig, ModelConfig, RunConfig, TrainConfig
 from yue_jax.config_tables import read
 from yue_jax.continuation import check_continuation
 from yue_jax.sharding import check_divisible, on_mesh
-from yue_jax.train.state import TrainState, init_params
+from yue_jax.train.state import TrainState, init_params, resize_vocabulary
 from yue_jax.vocab import Vocab
 
 FORMAT = 2
@@ -82,6 +86,24 @@ class Weights:
   data: DataDescription | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Adapters:
+  """Adapters with what is needed to use them.
+
+  Attributes:
+    initial_weights: where the weights lay that they were trained on.
+    base: fingerprint of those.
+  """
+
+  model: ModelConfig
+  vocab: Vocab
+  step: int
+  lora: LoraConfig
+  params: dict
+  initial_weights: str
+  base: str
+
+
 class Checkpointer:
   """Saves and restores the state of one run.
 
@@ -89,9 +111,20 @@ class Checkpointer:
   """
 
   def __init__(
-    self, run_dir: epath.PathLike, cfg: RunConfig, *, data: DataDescription
+    self,
+    run_dir: epath.PathLike,
+    cfg: RunConfig,
+    *,
+    data: DataDescription,
+    base: str = "",
   ):
     """Finds the newest good checkpoint; damaged ones are moved aside.
+
+    Args:
+      run_dir: of the run.
+      cfg: of the run.
+      data: what it reads.
+      base: fingerprint of its frozen weights; "" if there are none.
 
     Raises:
       OSError: there are checkpoints, and all of them are damaged.
@@ -100,7 +133,7 @@ class Checkpointer:
     self._course = {
       "config": config.to_json(cfg),
       "data": dataclasses.asdict(data),
-    }
+    } | ({"base": base} if base else {})
     self._root = epath.Path(run_dir).absolute() / "checkpoints"
     self._saving = -1  # the step that was given to the manager last
     _by_one_process(lambda: _clear_the_way(self._root))
@@ -137,7 +170,7 @@ class Checkpointer:
     """Restores the newest checkpoint to the layouts of `like`.
 
     One whose arrays cannot be read is moved aside, and the one before it
-    restored, if there is any.
+    restored, if there is any. Frozen weights are in none: `frozen` is empty.
 
     Args:
       like: abstract state (`jax.ShapeDtypeStruct`s on a concrete mesh).
@@ -170,6 +203,8 @@ class Checkpointer:
         "the run directory holds weights without the state of a run; name it"
         " in initial_weights and use another run directory"
       )
+    if "base" in run and "base" in self._course:
+      check_base(self._course["base"], run["base"], self._cfg.initial_weights)
     check_continuation(run, self._course, run["step"])
     for name, tree in _items(like).items():
       check_shapes(step_dir / name, tree)
@@ -184,37 +219,88 @@ class Checkpointer:
     self._manager.close()
 
 
-def load_weights(path: epath.PathLike, mesh: jax.sharding.Mesh) -> Weights:
-  """Reads the weights of a checkpoint onto `mesh`.
+def load_weights(
+  path: epath.PathLike,
+  mesh: jax.sharding.Mesh,
+  *,
+  base: epath.PathLike | None = None,
+) -> Weights:
+  """Reads the weights of a checkpoint onto `mesh`, adapters merged.
 
   Args:
     path: a run directory (its newest checkpoint is taken) or one checkpoint.
     mesh: where the weights go, laid out by `sharding.SPECS`.
+    base: where the weights lie that adapters belong to; None for where they
+      lay in training.
 
   Raises:
     FileNotFoundError: there is no finished checkpoint.
     OSError: it is damaged.
-    ValueError: the mesh cannot cut the model evenly.
+    ValueError: the mesh cannot cut the model evenly, or the adapters are of
+      other weights than `base`.
   """
-  step_dir = find_checkpoint(path)
-  if wrong := find_damage(step_dir):
-    raise OSError(
-      f"{step_dir} is damaged: {'; '.join(wrong)}; name an older one"
-    )
-  run = read_description(step_dir)
-  model = read(ModelConfig, run["model"], "model")
-  check_divisible(model, config.MeshConfig(**mesh.shape))
-  with jax.set_mesh(mesh):
-    like = jax.eval_shape(lambda: init_params(model, seed=0))
-  with ocp.Checkpointer(array_handler()) as checkpointer:
-    params = checkpointer.restore(
-      step_dir / "params", args=restore_args(on_mesh(mesh, like))
-    )
+  step_dir, run = _open_checkpoint(path)
+  if "base" in run:
+    params = _merged(load_adapters(step_dir, mesh), mesh, base)
+  else:
+    params = _read_params(step_dir, run, mesh)
   data = None
   if "data" in run:
     data = read(DataDescription, run["data"], "data")
   vocab = Vocab.from_json(run["vocab"])
+  model = read(ModelConfig, run["model"], "model")
   return Weights(model, vocab, run["step"], params, data)
+
+
+def load_adapters(path: epath.PathLike, mesh: jax.sharding.Mesh) -> Adapters:
+  """Reads the adapters of a checkpoint onto `mesh`, and nothing else.
+
+  Raises:
+    ValueError: it has none, or the mesh cannot cut the model evenly.
+    OSError: there is no finished checkpoint, or it is damaged.
+  """
+  step_dir, run = _open_checkpoint(path)
+  if "base" not in run:
+    raise ValueError(
+      f"{step_dir} holds whole weights, expected adapters: a run with `lora`"
+    )
+  return Adapters(
+    model=read(ModelConfig, run["model"], "model"),
+    vocab=Vocab.from_json(run["vocab"]),
+    step=run["step"],
+    lora=read(LoraConfig, run["config"]["lora"], "lora"),
+    params=_read_params(step_dir, run, mesh),
+    initial_weights=run["config"]["initial_weights"],
+    base=run["base"],
+  )
+
+
+def load_base(
+  path: epath.PathLike, mesh: jax.sharding.Mesh
+) -> tuple[Weights, str]:
+  """Weights to be frozen beneath adapters, and their fingerprint.
+
+  Raises:
+    ValueError: they are adapters themselves.
+    OSError: there is no finished checkpoint, or it is damaged.
+  """
+  step_dir = find_checkpoint(path)
+  if "base" in read_description(step_dir):
+    raise ValueError(
+      f"initial_weights={path} holds adapters, expected whole weights; merge"
+      " them first (tools/export_lora.py --merged, then tools/import_hf.py)"
+    )
+  weights = load_weights(step_dir, mesh)
+  return weights, fingerprint(weights.params)
+
+
+def check_base(found: str, expected: str, where: epath.PathLike) -> None:
+  """Refuses other weights than those that adapters were trained on."""
+  if found != expected:
+    raise ValueError(
+      f"the adapters belong to weights with fingerprint {expected}, but those"
+      f" of {where} have {found}; name the checkpoint that they were trained on"
+    )
 
 
 def save_weights(run_dir: epath.PathLike, weights: Weights) -> epath.Path:
@@ -297,6 +383,64 @@ def check_same_model(
     raise ValueError(
       "the initial weights are of another model:\n  " + "\n  ".join(wrong)
     )
+
+
+def _open_checkpoint(
+  path: epath.PathLike,
+) -> tuple[epath.Path, dict[str, Any]]:
+  """The directory of a checkpoint that is whole, and its description."""
+  step_dir = find_checkpoint(path)
+  if wrong := find_damage(step_dir):
+    raise OSError(
+      f"{step_dir} is damaged: {'; '.join(wrong)}; name an older one"
+    )
+  return step_dir, read_description(step_dir)
+
+
+def _read_params(
+  step_dir: epath.Path, run: Mapping[str, Any], mesh: jax.sharding.Mesh
+) -> dict:
+  """The item `params` of a checkpoint: weights, or adapters."""
+  model = read(ModelConfig, run["model"], "model")
+  check_divisible(model, config.MeshConfig(**mesh.shape))
+
+  def like():
+    params = init_params(model, seed=0)
+    if "base" not in run:
+      return params
+    adapters = read(LoraConfig, run["config"]["lora"], "lora")
+    return lora.init_adapters(params, adapters, seed=0)
+
+  with jax.set_mesh(mesh):
+    abstract = on_mesh(mesh, jax.eval_shape(like))
+  with ocp.Checkpointer(array_handler()) as checkpointer:
+    return checkpointer.restore(
+      step_dir / "params", args=restore_args(abstract)
+    )
+
+
+def _merged(
+  adapters: Adapters, mesh: jax.sharding.Mesh, base: epath.PathLike | None
+) -> dict:
+  """The weights that adapters were trained on, with the adapters."""
+  where = base or adapters.initial_weights
+  try:
+    weights, found = load_base(where, mesh)
+  except FileNotFoundError as error:
+    error.add_note(
+      f"Adapters need the weights that they were trained on, which lay at"
+      f" {adapters.initial_weights}; bring them back, or say where they are"
+      " (tools/export_lora.py --merged --base)."
+    )
+    raise
+  check_base(found, adapters.base, where)
+
+  def whole(params, adapters_):
+    params = resize_vocabulary(params, adapters.model.vocab_size)
+    return lora.merge(lora.join(params, adapters_))
+
+  with jax.set_mesh(mesh):
+    return jax.jit(whole)(weights.params, adapters.params)
 
 
 def _description(model, vocab, step) -> dict[str, Any]:

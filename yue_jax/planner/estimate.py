@@ -100,7 +100,7 @@ def estimate(
   at_layer = (_AT_A_TIME * traced.layer, 2 * layer * width)
   logits, weights = max(at_loss, at_layer, key=sum)
   temporaries = {
-    "gradients": state.parameters,
+    "gradients": state.trained,
     "kept activations": traced.kept,
     "logits" if (logits, weights) == at_loss else "work": logits,
     "weights in use": weights,
