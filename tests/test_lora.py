@@ -9,11 +9,16 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from yue_jax import config, lora
+from yue_jax import accounting, config, lora
 from yue_jax.model import Decoder
 from yue_jax.optimizer import make_optimizer
+from yue_jax.planner import flops, hlo, memory
 from yue_jax.train.state import begin, decoder_graph, init_params
-from yue_jax.train.step import make_eval_step, make_train_step
+from yue_jax.train.step import (
+  lower_train_step,
+  make_eval_step,
+  make_train_step,
+)
 from yue_jax.vocab import Stream
 
 LORA = config.LoraConfig(rank=3, alpha=6.0, targets=config.LORA_TARGETS)
@@ -213,3 +218,33 @@ def test_what_cannot_be_adapted_is_refused(changes, message):
 def test_adapters_need_weights():
   with pytest.raises(ValueError, match="lora adapts given weights, but init"):
     run_config(initial_weights="")
+
+
+def test_a_step_computes_no_gradient_of_frozen_weights():
+  """Nor of the head: the FLOPs are those that `accounting` says."""
+  cfg = run_config()
+  lowered = lower_train_step(cfg, tiny.mesh(ONE))
+  counted = flops.count(hlo.parse(lowered.as_text("hlo")))
+  its = cfg.phases[0]
+  model = its.tokens_per_step * accounting.train_flops_per_token_full(
+    cfg.model, its.context, cfg.lora
+  )
+  # The only other products are the sums of losses by stream.
+  assert model <= counted.total < 1.001 * model
+  assert model < its.tokens_per_step * accounting.train_flops_per_token_full(
+    cfg.model, its.context
+  )
+
+
+def test_the_planner_knows_what_is_trained():
+  mesh = config.MeshConfig(fsdp=4)
+  cfg = run_config(mesh=mesh)
+  its = memory.state_of(cfg, tiny.mesh(mesh), 0)
+  all_trained = dataclasses.replace(cfg, lora=None)
+  frozen = memory.state_of(all_trained, tiny.mesh(mesh), 0).parameters
+  # Axes of size D are cut over fsdp: not B of q, k, v, gate and up, whose
+  # outputs are 32, 16, 16, 64 and 64, nor A of out and down: 32 and 64.
+  cut, whole = 7 * MODEL.width // 4, 32 + 16 + 16 + 64 + 64 + 32 + 64
+  assert its.trained == 4 * MODEL.layers * LORA.rank * (cut + whole)
+  assert its.parameters == frozen + its.trained
+  assert its.optimizer == 2 * its.trained + 2 * 4  # and two counters

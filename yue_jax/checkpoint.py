@@ -239,16 +239,18 @@ def load_weights(
     ValueError: the mesh cannot cut the model evenly, or the adapters are of
       other weights than `base`.
   """
-  step_dir, run = _open_checkpoint(path)
+  step_dir = find_checkpoint(path)
+  _check_whole(step_dir)
+  run = read_description(step_dir)
+  model = read(ModelConfig, run["model"], "model")
   if "base" in run:
     params = _merged(load_adapters(step_dir, mesh), mesh, base)
   else:
-    params = _read_params(step_dir, run, mesh)
+    params = _read_params(step_dir, model, mesh)
   data = None
   if "data" in run:
     data = read(DataDescription, run["data"], "data")
   vocab = Vocab.from_json(run["vocab"])
-  model = read(ModelConfig, run["model"], "model")
   return Weights(model, vocab, run["step"], params, data)
 
 
@@ -259,17 +261,21 @@ def load_adapters(path: epath.PathLike, mesh: jax.sharding.Mesh) -> Adapters:
     ValueError: it has none, or the mesh cannot cut the model evenly.
     OSError: there is no finished checkpoint, or it is damaged.
   """
-  step_dir, run = _open_checkpoint(path)
+  step_dir = find_checkpoint(path)
+  _check_whole(step_dir)
+  run = read_description(step_dir)
   if "base" not in run:
     raise ValueError(
       f"{step_dir} holds whole weights, expected adapters: a run with `lora`"
     )
+  model = read(ModelConfig, run["model"], "model")
+  cfg = read(LoraConfig, run["config"]["lora"], "lora")
   return Adapters(
-    model=read(ModelConfig, run["model"], "model"),
+    model=model,
     vocab=Vocab.from_json(run["vocab"]),
     step=run["step"],
-    lora=read(LoraConfig, run["config"]["lora"], "lora"),
-    params=_read_params(step_dir, run, mesh),
+    lora=cfg,
+    params=_read_params(step_dir, model, mesh, cfg),
     initial_weights=run["config"]["initial_weights"],
     base=run["base"],
   )
@@ -385,30 +391,26 @@ def check_same_model(
     )
 
 
-def _open_checkpoint(
-  path: epath.PathLike,
-) -> tuple[epath.Path, dict[str, Any]]:
-  """The directory of a checkpoint that is whole, and its description."""
-  step_dir = find_checkpoint(path)
+def _check_whole(step_dir: epath.Path) -> None:
   if wrong := find_damage(step_dir):
     raise OSError(
       f"{step_dir} is damaged: {'; '.join(wrong)}; name an older one"
     )
-  return step_dir, read_description(step_dir)
 
 
 def _read_params(
-  step_dir: epath.Path, run: Mapping[str, Any], mesh: jax.sharding.Mesh
+  step_dir: epath.Path,
+  model: ModelConfig,
+  mesh: jax.sharding.Mesh,
+  adapters: LoraConfig | None = None,
 ) -> dict:
-  """The item `params` of a checkpoint: weights, or adapters."""
-  model = read(ModelConfig, run["model"], "model")
+  """The item `params` of a checkpoint: the weights, or those adapters."""
   check_divisible(model, config.MeshConfig(**mesh.shape))
 
   def like():
     params = init_params(model, seed=0)
-    if "base" not in run:
+    if adapters is None:
       return params
-    adapters = read(LoraConfig, run["config"]["lora"], "lora")
     return lora.init_adapters(params, adapters, seed=0)
 
   with jax.set_mesh(mesh):
@@ -428,7 +430,7 @@ def _merged(
     weights, found = load_base(where, mesh)
   except FileNotFoundError as error:
     error.add_note(
-      f"Adapters need the weights that they were trained on, which lay at"
+      "Adapters need the weights that they were trained on, which lay at"
       f" {adapters.initial_weights}; bring them back, or say where they are"
       " (tools/export_lora.py --merged --base)."
     )
