@@ -177,12 +177,33 @@ def test_what_adapters_need_is_said(tree, run, tmp_path):
 
 
 def test_a_step_is_replayed(run):
-  replay = Replay(run)
+  """On another mesh, hence within rounding."""
+  replay = Replay(run, mesh=ONE)
   params, saved = replay.weights(3)
   result, gradients = replay.take(params, replay.batch(3))
   assert saved == SAVED
-  assert float(result["loss"]) == losses(run)[3]
+  assert float(result["loss"]) == pytest.approx(losses(run)[3], rel=1e-5)
   assert len(gradients) == 2 * 4
+
+
+def test_the_loss_of_a_run_is_that_of_the_next_token(tree, run):
+  """Labels are shifted once: by numpy, from logits and the inputs alone."""
+  replay = Replay(run, mesh=ONE)
+  batch = {n: np.asarray(x)[0] for n, x in replay.batch(3).items()}
+  tokens, segments = batch["inputs"], batch["segments"]
+  saved = run / f"checkpoints/{SAVED}"
+  logits = adapted_logits(tree, saved, tokens, segments, batch["positions"])
+  logits = logits.astype(np.float64)
+  log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+  # The last token of a segment has a target that is no input.
+  inner = (segments[:, :-1] == segments[:, 1:]) & (segments[:, :-1] > 0)
+  nexts = np.where(inner, tokens[:, 1:], batch["targets"][:, :-1])
+  nexts = np.concatenate([nexts, batch["targets"][:, -1:]], axis=1)
+  nats = -np.take_along_axis(log_p, nexts[..., None], axis=-1)[..., 0]
+  weights = np.array(replay.cfg.loss.table)[batch["streams"]]
+  loss = np.sum(weights * nats) / np.sum(weights)
+  assert inner.mean() > 0.5
+  assert loss == pytest.approx(losses(run)[3], rel=1e-5)
 
 
 def test_fingerprints_know_bits_and_not_meshes():
@@ -235,12 +256,17 @@ def test_exported_adapters_give_our_logits(tree, run, tmp_path, merged, capsys):
   assert difference < LOGITS_TOLERANCE
 
 
-def adapted_logits(tree: dict, run_dir: pathlib.Path, ids) -> np.ndarray:
+def adapted_logits(
+  tree: dict, checkpoint_dir: pathlib.Path, ids, segments=None, positions=None
+) -> np.ndarray:
   """By the adapters beside the frozen weights, as they were trained."""
   cfg, mesh = config.from_config_dict(tree), tiny.mesh(ONE)
-  params = lora.join(load_base(cfg, mesh).frozen, adapters_of(run_dir).params)
-  positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
+  adapters = adapters_of(checkpoint_dir).params
+  params = lora.join(load_base(cfg, mesh).frozen, adapters)
+  if segments is None:
+    segments = np.ones_like(ids)
+    positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
   with jax.set_mesh(mesh):
     decoder = nnx.merge(decoder_graph(cfg.model), params)
-    arrays = [jnp.asarray(x) for x in (ids, np.ones_like(ids), positions)]
+    arrays = [jnp.asarray(x) for x in (ids, segments, positions)]
     return np.asarray(jax.jit(Decoder.__call__)(decoder, *arrays))
