@@ -13,7 +13,8 @@ Expected losses by stream start where the import has them, exactly: B is 0.
 Cost    3.0e10 FLOPs a token with causal attention; 4.2e10 would train all. A
         checkpoint holds the 52 M parameters of the adapters and their moments,
         0.6 GB; the weights stay in runs/released, which must be there to
-        continue, to generate and to merge.
+        continue, to generate and to merge. On v5e:2x4 a step needs 6.2 of the
+        15.75 GiB of a chip, compiled for it by tools/plan_run.py.
 Data    data/mine (tools/prepare_songs.py); one song in fifty is held out.
 Command python tools/import_hf.py YuE-s1-7B-anneal-en-cot runs/released
         python -m yue_jax.main --config=experiments/lora_released.py \
