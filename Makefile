@@ -55,4 +55,6 @@ $(VENV)/.demo: setup.py
 
 $(VENV)/.test: setup.py | $(VENV)/.demo
 	$(PIP) -e '.[test]'
+	@if $(RUN) -c "import torch" 2> /dev/null; then $(PIP) -e '.[peft]'; else \
+	  echo "no PyTorch: exported adapters will not be checked with PEFT"; fi
 	@touch $@

@@ -44,6 +44,8 @@ setuptools.setup(
   extras_require={
     "tpu": ["jax[tpu]", "gcsfs>=2026.4"],
     "hf": PARITY,
+    # Brings a torch with CUDA where there is none: see Makefile.
+    "peft": ["peft>=0.21.2,<0.22"],
     "plots": PLOTS,
     # Wants protobuf<7 and pyarrow<26: an environment of its own.
     "beam": ["apache-beam>=2.77,<3"],

@@ -18,7 +18,7 @@ SONGS = {
   "encoding", "references", "codec", "tokenizer", "tokens", "lengths",
   "streams",
 }  # fmt: skip
-MODEL = {"model", "attention", "losses", "optimizer", "sharding"}
+MODEL = {"model", "attention", "losses", "lora", "optimizer", "sharding"}
 TRAINER = {
   "train", "checkpoint", "checkpoint_arrays", "checkpoint_chunks",
   "checkpoint_files", "continuation", "main",

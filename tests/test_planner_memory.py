@@ -46,7 +46,7 @@ def compiled(**memory_):
 
 
 def test_the_peak_is_the_moment_when_most_is_alive():
-  its = memory.State(100, 200, 10, frozenset(), frozenset(), frozenset())
+  its = memory.State(100, 100, 200, 10, frozenset(), frozenset(), frozenset())
   said = {"argument_size": 310, "output_size": 300, "alias_size": 290}
   measured = memory.measure(
     compiled(**said, temp_size=9500, peak_memory=9310),

@@ -7,7 +7,11 @@ count: the embedding lookup, norms and softmax do not. So every token costs
   6 * (matmul parameters)                         projections, MLP, logits
   12 * layers * width * (keys a query attends to) attention
 
-and conventions differ in the number of keys alone:
+or, where adapters are trained, which spares a frozen weight its gradient,
+
+  4 * (matmul parameters) + 6 * (those of adapters)
+
+in place of the first. And conventions differ in the number of keys alone:
 
   full     the whole context, for every query. Most published MFU figures use
            this one, masked or not.
@@ -20,7 +24,7 @@ convention says little. Standard library only.
 
 from collections.abc import Iterable
 
-from yue_jax.config import ModelConfig
+from yue_jax.config import LoraConfig, ModelConfig
 
 
 def parameters(cfg: ModelConfig) -> dict[str, int]:
@@ -46,20 +50,35 @@ def matmul_parameters(cfg: ModelConfig) -> int:
   return parts["attention"] + parts["mlp"] + parts["unembed"]
 
 
-def train_flops_per_token(cfg: ModelConfig, length: float) -> float:
+def adapter_parameters(cfg: ModelConfig, lora: LoraConfig) -> int:
+  """Parameters of all adapters: rank * (inputs + outputs) for each weight."""
+  d, f, h = cfg.width, cfg.mlp_width, cfg.head_width
+  heads = {"q": cfg.heads, "k": cfg.kv_heads, "v": cfg.kv_heads}
+  attention = {name: d + n * h for name, n in heads.items()}
+  sizes = attention | {"out": cfg.heads * h + d}
+  sizes |= dict.fromkeys(("gate", "up", "down"), d + f)
+  return cfg.layers * lora.rank * sum(sizes[name] for name in lora.targets)
+
+
+def train_flops_per_token(
+  cfg: ModelConfig, length: float, lora: LoraConfig | None = None
+) -> float:
   """FLOPs to train on one token, by the causal convention.
 
   Args:
     cfg: the model.
     length: of the document in which the token lies: the context where one
       document fills it, else `mean_segment` of the packed documents.
+    lora: adapters, if they alone are trained.
   """
-  return _flops_per_token(cfg, (length + 1) / 2)
+  return _flops_per_token(cfg, (length + 1) / 2, lora)
 
 
-def train_flops_per_token_full(cfg: ModelConfig, context: int) -> float:
+def train_flops_per_token_full(
+  cfg: ModelConfig, context: int, lora: LoraConfig | None = None
+) -> float:
   """FLOPs to train on one token, by the full (non-causal) convention."""
-  return _flops_per_token(cfg, context)
+  return _flops_per_token(cfg, context, lora)
 
 
 def mean_segment(lengths: Iterable[int]) -> float:
@@ -74,5 +93,10 @@ def mean_segment(lengths: Iterable[int]) -> float:
   return sum(n * n for n in lengths) / sum(lengths)
 
 
-def _flops_per_token(cfg: ModelConfig, keys: float) -> float:
-  return 6 * matmul_parameters(cfg) + 12 * cfg.layers * cfg.width * keys
+def _flops_per_token(
+  cfg: ModelConfig, keys: float, lora: LoraConfig | None
+) -> float:
+  weights = 6 * matmul_parameters(cfg)
+  if lora is not None:
+    weights = 4 * matmul_parameters(cfg) + 6 * adapter_parameters(cfg, lora)
+  return weights + 12 * cfg.layers * cfg.width * keys

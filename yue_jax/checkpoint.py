@@ -1,9 +1,11 @@
 """Checkpoints of a run, by Orbax, restorable on any mesh.
 
-    RUN/checkpoints/<step>/params      the weights alone
+    RUN/checkpoints/<step>/params      the weights alone; of a run with
+                                       adapters (see `lora`) the adapters
                            optimizer   optimiser state and step counter
                            run         our JSON: step, model, vocabulary,
                                        whole config, what the data were,
+                                       fingerprint of the frozen weights,
                                        versions of the libraries
 
                            files.json  what a whole checkpoint consists of
@@ -11,7 +13,8 @@
 
 Weights and optimiser are separate items, so that export and generation read
 only what they need. The position of the data is the step, hence nothing else
-is kept.
+is kept. Frozen weights lie where the run found them, once, and are known by
+their fingerprint.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,10 +32,11 @@ from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
 
-from yue_jax import config
+from yue_jax import config, lora
 from yue_jax.checkpoint_arrays import (
   array_handler,
   check_shapes,
+  fingerprint,
   restore_args,
   save_args,
 )
@@ -49,11 +53,11 @@ from yue_jax.checkpoint_files import (
   unfinished,
   write_list,
 )
-from yue_jax.config import ModelConfig, RunConfig, TrainConfig
+from yue_jax.config import LoraConfig, ModelConfig, RunConfig, TrainConfig
 from yue_jax.config_tables import read
 from yue_jax.continuation import check_continuation
 from yue_jax.sharding import check_divisible, on_mesh
-from yue_jax.train.state import TrainState, init_params
+from yue_jax.train.state import TrainState, init_params, resize_vocabulary
 from yue_jax.vocab import Vocab
 
 FORMAT = 2
@@ -94,6 +98,24 @@ class Weights:
   kinds: tuple[str, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class Adapters:
+  """Adapters with what is needed to use them.
+
+  Attributes:
+    initial_weights: where the weights lay that they were trained on.
+    base: fingerprint of those.
+  """
+
+  model: ModelConfig
+  vocab: Vocab
+  step: int
+  lora: LoraConfig
+  params: dict
+  initial_weights: str
+  base: str
+
+
 class Checkpointer:
   """Saves and restores the state of one run.
 
@@ -101,9 +123,20 @@ class Checkpointer:
   """
 
   def __init__(
-    self, run_dir: epath.PathLike, cfg: RunConfig, *, data: DataDescription
+    self,
+    run_dir: epath.PathLike,
+    cfg: RunConfig,
+    *,
+    data: DataDescription,
+    base: str = "",
   ):
     """Finds the newest good checkpoint; damaged ones are moved aside.
+
+    Args:
+      run_dir: of the run.
+      cfg: of the run.
+      data: what it reads.
+      base: fingerprint of its frozen weights; "" if there are none.
 
     Raises:
       OSError: there are checkpoints, and all of them are damaged.
@@ -112,7 +145,7 @@ class Checkpointer:
     self._course = {
       "config": config.to_json(cfg),
       "data": dataclasses.asdict(data),
-    }
+    } | ({"base": base} if base else {})
     self._root = epath.Path(run_dir).absolute() / "checkpoints"
     self._saving = -1  # the step that was given to the manager last
     _by_one_process(lambda: _clear_the_way(self._root))
@@ -149,7 +182,7 @@ class Checkpointer:
     """Restores the newest checkpoint to the layouts of `like`.
 
     One whose arrays cannot be read is moved aside, and the one before it
-    restored, if there is any.
+    restored, if there is any. Frozen weights are in none: `frozen` is empty.
 
     Args:
       like: abstract state (`jax.ShapeDtypeStruct`s on a concrete mesh).
@@ -182,6 +215,8 @@ class Checkpointer:
         "the run directory holds weights without the state of a run; name it"
         " in initial_weights and use another run directory"
       )
+    if "base" in run and "base" in self._course:
+      check_base(self._course["base"], run["base"], self._cfg.initial_weights)
     check_continuation(run, self._course, run["step"])
     for name, tree in _items(like).items():
       check_shapes(step_dir / name, tree)
@@ -196,27 +231,32 @@ class Checkpointer:
     self._manager.close()
 
 
-def load_weights(path: epath.PathLike, mesh: jax.sharding.Mesh) -> Weights:
-  """Reads the weights of a checkpoint onto `mesh`.
+def load_weights(
+  path: epath.PathLike,
+  mesh: jax.sharding.Mesh,
+  *,
+  base: epath.PathLike | None = None,
+) -> Weights:
+  """Reads the weights of a checkpoint onto `mesh`, adapters merged.
 
   Args:
     path: a run directory (its newest checkpoint is taken) or one checkpoint.
     mesh: where the weights go, laid out by `sharding.SPECS`.
+    base: where the weights lie that adapters belong to; None for where they
+      lay in training.
 
   Raises:
     FileNotFoundError: there is no finished checkpoint.
     OSError: it is damaged.
-    ValueError: the mesh cannot cut the model evenly.
+    ValueError: the mesh cannot cut the model evenly, or the adapters are of
+      other weights than `base`.
   """
   step_dir = find_checkpoint(path)
-  weights = _without_params(step_dir)
-  check_divisible(weights.model, config.MeshConfig(**mesh.shape))
-  with jax.set_mesh(mesh):
-    like = jax.eval_shape(lambda: init_params(weights.model, seed=0))
-  with ocp.Checkpointer(array_handler()) as checkpointer:
-    params = checkpointer.restore(
-      step_dir / "params", args=restore_args(on_mesh(mesh, like))
-    )
+  run, weights = _described(step_dir)
+  if "base" in run:
+    params = _merged(load_adapters(step_dir, mesh), mesh, base)
+  else:
+    params = _read_params(step_dir, weights.model, mesh)
   return dataclasses.replace(weights, params=params)
 
 
@@ -230,14 +270,73 @@ def open_weights(path: epath.PathLike) -> Weights:
     Weights with a `checkpoint_chunks.StoredArray` for every parameter.
 
   Raises:
+    ValueError: it holds adapters.
     FileNotFoundError: there is no finished checkpoint.
     OSError: it is damaged.
   """
   step_dir = find_checkpoint(path)
-  weights = _without_params(step_dir)
+  run, weights = _described(step_dir)
+  if "base" in run:
+    raise ValueError(
+      f"{step_dir} holds adapters, expected whole weights; export them with"
+      " tools/export_lora.py"
+    )
   arrays = open_arrays(step_dir / "params")
   params = traverse_util.unflatten_dict(arrays, sep="/")
   return dataclasses.replace(weights, params=params)
+
+
+def load_adapters(path: epath.PathLike, mesh: jax.sharding.Mesh) -> Adapters:
+  """Reads the adapters of a checkpoint onto `mesh`, and nothing else.
+
+  Raises:
+    ValueError: it has none, or the mesh cannot cut the model evenly.
+    OSError: there is no finished checkpoint, or it is damaged.
+  """
+  step_dir = find_checkpoint(path)
+  run, weights = _described(step_dir)
+  if "base" not in run:
+    raise ValueError(
+      f"{step_dir} holds whole weights, expected adapters: a run with `lora`"
+    )
+  cfg = read(LoraConfig, run["config"]["lora"], "lora")
+  return Adapters(
+    model=weights.model,
+    vocab=weights.vocab,
+    step=weights.step,
+    lora=cfg,
+    params=_read_params(step_dir, weights.model, mesh, cfg),
+    initial_weights=run["config"]["initial_weights"],
+    base=run["base"],
+  )
+
+
+def load_base(
+  path: epath.PathLike, mesh: jax.sharding.Mesh
+) -> tuple[Weights, str]:
+  """Weights to be frozen beneath adapters, and their fingerprint.
+
+  Raises:
+    ValueError: they are adapters themselves.
+    OSError: there is no finished checkpoint, or it is damaged.
+  """
+  step_dir = find_checkpoint(path)
+  if "base" in read_description(step_dir):
+    raise ValueError(
+      f"initial_weights={path} holds adapters, expected whole weights; merge"
+      " them first (tools/export_lora.py --merged, then tools/import_hf.py)"
+    )
+  weights = load_weights(step_dir, mesh)
+  return weights, fingerprint(weights.params)
+
+
+def check_base(found: str, expected: str, where: epath.PathLike) -> None:
+  """Refuses other weights than those that adapters were trained on."""
+  if found != expected:
+    raise ValueError(
+      f"the adapters belong to weights with fingerprint {expected}, but those"
+      f" of {where} have {found}; name the checkpoint that they were trained on"
+    )
 
 
 def save_weights(run_dir: epath.PathLike, weights: Weights) -> epath.Path:
@@ -361,6 +460,53 @@ def check_same_model(
     )
 
 
+def _read_params(
+  step_dir: epath.Path,
+  model: ModelConfig,
+  mesh: jax.sharding.Mesh,
+  adapters: LoraConfig | None = None,
+) -> dict:
+  """The item `params` of a checkpoint: the weights, or those adapters."""
+  check_divisible(model, config.MeshConfig(**mesh.shape))
+
+  def like():
+    params = init_params(model, seed=0)
+    if adapters is None:
+      return params
+    return lora.init_adapters(params, adapters, seed=0)
+
+  with jax.set_mesh(mesh):
+    abstract = on_mesh(mesh, jax.eval_shape(like))
+  with ocp.Checkpointer(array_handler()) as checkpointer:
+    return checkpointer.restore(
+      step_dir / "params", args=restore_args(abstract)
+    )
+
+
+def _merged(
+  adapters: Adapters, mesh: jax.sharding.Mesh, base: epath.PathLike | None
+) -> dict:
+  """The weights that adapters were trained on, with the adapters."""
+  where = base or adapters.initial_weights
+  try:
+    weights, found = load_base(where, mesh)
+  except FileNotFoundError as error:
+    error.add_note(
+      "Adapters need the weights that they were trained on, which lay at"
+      f" {adapters.initial_weights}; bring them back, or say where they are"
+      " (tools/export_lora.py --merged --base)."
+    )
+    raise
+  check_base(found, adapters.base, where)
+
+  def whole(params, adapters_):
+    params = resize_vocabulary(params, adapters.model.vocab_size)
+    return lora.merge(lora.join(params, adapters_))
+
+  with jax.set_mesh(mesh):
+    return jax.jit(whole)(weights.params, adapters.params)
+
+
 def _description(model, vocab, step) -> dict[str, Any]:
   return {
     "format": FORMAT,
@@ -371,8 +517,12 @@ def _description(model, vocab, step) -> dict[str, Any]:
   }
 
 
-def _without_params(step_dir: epath.Path) -> Weights:
-  """What a checkpoint says of its weights; OSError if it is damaged."""
+def _described(step_dir: epath.Path) -> tuple[dict[str, Any], Weights]:
+  """What a checkpoint says of itself, and of its weights, without these.
+
+  Raises:
+    OSError: it is damaged.
+  """
   if wrong := find_damage(step_dir):
     raise OSError(
       f"{step_dir} is damaged: {'; '.join(wrong)}; name an older one"
@@ -383,7 +533,7 @@ def _without_params(step_dir: epath.Path) -> Weights:
     data = read(DataDescription, run["data"], "data")
   model = read(ModelConfig, run["model"], "model")
   vocab = Vocab.from_json(run["vocab"])
-  return Weights(model, vocab, run["step"], {}, data, _kinds(run))
+  return run, Weights(model, vocab, run["step"], {}, data, _kinds(run))
 
 
 def _kinds(run: Mapping[str, Any]) -> tuple[str, ...]:

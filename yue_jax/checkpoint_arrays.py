@@ -4,10 +4,15 @@ Uncompressed zarr3 in chunks of at most 32 MiB that are cut along the layer
 axis first: one layer can be read without its neighbours.
 """
 
+import hashlib
+import json
 from typing import Any
 
 from etils import epath
 import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+import numpy as np
 import orbax.checkpoint as ocp
 
 CHUNK_BYTES = 32 * 2**20
@@ -53,6 +58,30 @@ def check_shapes(item_dir: epath.Path, like: Any) -> None:
       f"{item_dir} holds other arrays than this run; continue it with the"
       " version that wrote it:\n  " + "\n  ".join(wrong)
     )
+
+
+def fingerprint(params: Any) -> str:
+  """Hash of every bit of float32 arrays and of their names.
+
+  The same on every mesh: integers add up alike in any order.
+  """
+  sums = jax.device_get(
+    jax.jit(lambda p: jax.tree.map(_sum_of_bits, p))(params)
+  )
+  leaves, _ = jax.tree_util.tree_flatten_with_path(sums)
+  named = {_name(path): int(value) for path, value in leaves}
+  text = json.dumps(named, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _sum_of_bits(x: Float[Array, "..."]) -> Array:
+  """Sum modulo 2^32 of all words, each times a number of its place."""
+  words = jax.lax.bitcast_convert_type(x, jnp.uint32)
+  while words.ndim:
+    place = np.arange(words.shape[-1], dtype=np.uint32)
+    odd = 2 * (place * np.uint32(2654435761)) + 1  # loses no bit of a word
+    words = jnp.sum(words * odd[(None,) * (words.ndim - 1)], axis=-1)
+  return words
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

@@ -22,6 +22,8 @@ REMAT = ("none", "dots", "qkv", "attention", "full")
 # Activations of a block that have a name, in the order of their making.
 ACTIVATIONS = ("block_input", "qkv", "attention", "mlp")
 ATTENTION = ("auto", "reference", "blocked", "splash")
+# Weights of a block that can have an adapter, by their names in `model`.
+LORA_TARGETS = ("q", "k", "v", "out", "gate", "up", "down")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,6 +141,35 @@ class OptimizerConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class LoraConfig:
+  """Adapters on frozen weights, which alone are trained (see `lora`).
+
+  Attributes:
+    rank: of every adapter.
+    alpha: what an adapter gives is multiplied by alpha / rank.
+    targets: weights of every block that have one (of `LORA_TARGETS`).
+  """
+
+  rank: int
+  alpha: float
+  targets: tuple[str, ...] = ("q", "k", "v", "out")
+
+  def __post_init__(self):
+    checks.positive(self, "rank alpha")
+    targets = set(self.targets)
+    if not targets <= set(LORA_TARGETS) or not targets:
+      raise ValueError(
+        f"targets={self.targets}, expected at least one of {LORA_TARGETS}"
+      )
+    if len(targets) < len(self.targets):
+      raise ValueError(f"targets={self.targets} names one twice; name it once")
+
+  @property
+  def scale(self) -> float:
+    return self.alpha / self.rank
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LossConfig:
   """Weight of each stream's tokens in the loss (names of `vocab.Stream`).
 
@@ -240,6 +271,8 @@ class RunConfig:
     phases: one after the other.
     initial_weights: run directory or checkpoint whose weights the run starts
       from, with a fresh optimiser; "" for random ones.
+    lora: trains adapters on the initial weights, which stay as they are; None
+      trains all weights.
   """
 
   seed: int
@@ -252,6 +285,7 @@ class RunConfig:
   loss: LossConfig
   train: TrainConfig
   initial_weights: str = ""
+  lora: LoraConfig | None = None
 
   def __post_init__(self):
     names = [block.name for block in self.vocab.codec_blocks]
@@ -262,6 +296,12 @@ class RunConfig:
         f"model.vocab_size={self.model.vocab_size} has no room for the"
         f" {self.vocab.size} ids of the vocabulary; use"
         f" {self.vocab.padded_size(128)} or more"
+      )
+    if self.lora is not None and not self.initial_weights:
+      raise ValueError(
+        "lora adapts given weights, but initial_weights is empty; name the run"
+        " directory of some there (tools/import_hf.py makes one of a Hugging"
+        " Face folder)"
       )
     if not self.phases:
       raise ValueError("phases is empty; a run needs at least one")

@@ -5,6 +5,7 @@ its path, as it would be written on the command line.
 """
 
 import dataclasses
+import types
 import typing
 from typing import Any
 
@@ -13,6 +14,9 @@ from yue_jax.vocab import Vocab
 
 def read(kind: Any, value: Any, path: str) -> Any:
   """Reads `value` as `kind`; `path` names it in errors."""
+  if isinstance(kind, types.UnionType):  # kind | None
+    kind, _ = typing.get_args(kind)
+    return None if value is None else read(kind, value, path)
   if kind is Vocab or typing.get_origin(kind) is dict:
     _expect_table(value, path)
   if kind is Vocab:

@@ -38,7 +38,8 @@ def check_continuation(saved: Mapping, given: Mapping, step: int) -> None:
   sources read; those to come may be changed, and new ones appended.
 
   Args:
-    saved: "config" and "data" as they are saved with a checkpoint.
+    saved: "config" and "data", and "base" of a run with frozen weights, as
+      they are saved with a checkpoint.
     given: the same of the continuation.
     step: how many steps were taken.
 
@@ -75,7 +76,10 @@ def check_continuation(saved: Mapping, given: Mapping, step: int) -> None:
 
 def _course_of(run: Mapping, begun: int) -> dict[str, Any]:
   """All that the first `begun` phases depend on, by name."""
-  return _flat(run["config"] | {"phases": run["config"]["phases"][:begun]}) | {
+  config_ = run["config"] | {"phases": run["config"]["phases"][:begun]}
+  if "base" in run:  # frozen weights are what they are, wherever they lie
+    config_ = config_ | {"initial_weights": run["base"]}
+  return _flat(config_) | {
     f"data.{name}": value
     for name, value in _flat(
       run["data"] | {"phases": run["data"]["phases"][:begun]}

@@ -74,19 +74,25 @@ def cross_entropy(
 
 def _cross_entropy_fwd(hidden, head, targets, weights, z_loss, chunk):
   specs = (SPECS.act_btd, SPECS.embed_vd)
-  run = _on_devices(_forward_and_back, specs, z_loss=z_loss, chunk=chunk)
-  objective, nats, *gradients = run(hidden, head, targets, weights)
+  run = _forward_and_back
+  if not head.perturbed:  # a frozen head: its gradient would cost as the logits
+    specs, run = specs[:1], _forward_and_back_to_hidden
+  run = _on_devices(run, specs, z_loss=z_loss, chunk=chunk)
+  values = (x.value for x in (hidden, head, targets, weights))
+  objective, nats, *gradients = run(*values)
   return Nats(objective, nats), gradients
 
 
 def _cross_entropy_bwd(z_loss, chunk, gradients, cotangent):
   del z_loss, chunk  # they are in the gradients
   scale = cotangent.objective
-  d_hidden, d_head = (g * scale.astype(g.dtype) for g in gradients)
-  return d_hidden, d_head, None, None
+  d_hidden, *d_head = (g * scale.astype(g.dtype) for g in gradients)
+  return d_hidden, *(d_head or [None]), None, None
 
 
-cross_entropy.defvjp(_cross_entropy_fwd, _cross_entropy_bwd)
+cross_entropy.defvjp(
+  _cross_entropy_fwd, _cross_entropy_bwd, symbolic_zeros=True
+)
 
 
 def sums_by_stream(
@@ -135,11 +141,7 @@ def _forward_and_back(hidden, head, targets, weights, *, z_loss, chunk):
     total, d_rows = carry
     hidden, _, weights = tokens
     at = _losses(*tokens, rows=rows, z_loss=z_loss)
-    # nats = normaliser - chosen logit, and d normaliser / d logits = softmax.
-    softmax = jnp.exp(at.logits - at.normaliser[:, None])
-    slope = (1.0 + 2.0 * z_loss * at.normaliser)[:, None]
-    d_logits = weights[:, None] * (slope * softmax - at.hit)
-    d_logits = d_logits.astype(hidden.dtype)
+    d_logits = _d_logits(at, weights, z_loss).astype(hidden.dtype)
     d_hidden = jnp.einsum("CV,VD->CD", d_logits, rows)
     d_rows += _product("CV,CD->VD", d_logits, hidden)
     return (total + at.objective, d_rows), (at.nats, d_hidden)
@@ -154,6 +156,27 @@ def _forward_and_back(hidden, head, targets, weights, *, z_loss, chunk):
   d_hidden = _after(total, _joined(d_hidden, hidden.shape))
   d_hidden = jax.lax.psum(d_hidden, "tensor")
   return total, _joined(nats, targets.shape), d_hidden, d_head
+
+
+def _forward_and_back_to_hidden(
+  hidden, head, targets, weights, *, z_loss, chunk
+):
+  """Likewise, but for the gradient by the head, which is frozen."""
+  rows = _gathered(_after(hidden, head), hidden.dtype)
+
+  def one(total, tokens):
+    hidden, _, weights = tokens
+    at = _losses(*tokens, rows=rows, z_loss=z_loss)
+    d_logits = _d_logits(at, weights, z_loss).astype(hidden.dtype)
+    d_hidden = jnp.einsum("CV,VD->CD", d_logits, rows)
+    return total + at.objective, (at.nats, d_hidden)
+
+  chunks = _chunked((hidden, targets, weights), chunk)
+  total, (nats, d_hidden) = jax.lax.scan(one, jnp.zeros(()), chunks)
+  total = jax.lax.psum(total, _TOKEN_AXES)
+  d_hidden = _after(total, _joined(d_hidden, hidden.shape))
+  d_hidden = jax.lax.psum(d_hidden, "tensor")
+  return total, _joined(nats, targets.shape), d_hidden
 
 
 class _Losses(NamedTuple):
@@ -177,6 +200,16 @@ def _losses(hidden, targets, weights, *, rows, z_loss) -> _Losses:
   nats = normaliser - chosen
   objective = jnp.sum(weights * (nats + z_loss * normaliser**2))
   return _Losses(objective, nats, normaliser, logits, hit)
+
+
+def _d_logits(
+  at: _Losses, weights: Float[Array, " C"], z_loss: float
+) -> Float[Array, "C V"]:
+  """Gradient of the objective of one chunk by its logits."""
+  # nats = normaliser - chosen logit, and d normaliser / d logits = softmax.
+  softmax = jnp.exp(at.logits - at.normaliser[:, None])
+  slope = (1.0 + 2.0 * z_loss * at.normaliser)[:, None]
+  return weights[:, None] * (slope * softmax - at.hit)
 
 
 def _gathered(head: Float[Array, "V D"], dtype) -> Float[Array, "V D"]:

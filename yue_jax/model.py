@@ -3,12 +3,12 @@
 Axis letters, the same in einsum strings, shape annotations and spec names:
   B batch         T query position   S key position   V vocabulary
   D model width   F mlp width        N query heads    K key/value heads
-  G = N // K      H head width       L layers
+  G = N // K      H head width       L layers      R rank of adapters
 
-Parameters are float32 and live in an NNX module that does nothing else than
-hold them; every transformation (vmap, scan, checkpoint, grad, jit) is JAX's
-own. Activations have `cfg.dtype`; norms, rotations and the softmax compute in
-float32.
+Parameters are float32 (frozen ones may have the dtype of activations) and live
+in an NNX module that does nothing else than hold them; every transformation
+(vmap, scan, checkpoint, grad, jit) is JAX's own. Activations have `cfg.dtype`;
+norms, rotations and the softmax compute in float32.
 """
 
 from collections.abc import Callable
@@ -25,6 +25,7 @@ import numpy as np
 
 from yue_jax.attention import attend, cached_attention
 from yue_jax.config import ModelConfig
+from yue_jax.lora import Adapted, two_ways
 from yue_jax.sharding import SPECS
 
 # Activations that a block's backward pass may find again, by `cfg.remat`.
@@ -86,17 +87,14 @@ class Attention(nnx.Module):
     self.rope_base = cfg.rope_base
 
   def __call__(self, x, positions, mix):
-    q = jnp.einsum("BTD,DNH->BTNH", x, _gathered(self.q, x))
-    k = jnp.einsum("BTD,DKH->BTKH", x, _gathered(self.k, x))
-    v = jnp.einsum("BTD,DKH->BTKH", x, _gathered(self.v, x))
+    q = _product("BTD,DNH->BTNH", x, self.q)
+    k = _product("BTD,DKH->BTKH", x, self.k)
+    v = _product("BTD,DKH->BTKH", x, self.v)
     q = rotate(q, positions, self.rope_base)
     k = rotate(k, positions, self.rope_base)
     q, k, v = (checkpoint_name(a, "qkv") for a in (q, k, v))
     y, memory = mix(q, k, v)
-    y = jnp.einsum(
-      "BTNH,NHD->BTD", y, _gathered(self.out, x), out_sharding=SPECS.act_btd
-    )
-    return y, memory
+    return _product("BTNH,NHD->BTD", y, self.out, SPECS.act_btd), memory
 
 
 class Mlp(nnx.Module):
@@ -107,15 +105,10 @@ class Mlp(nnx.Module):
     self.down = _weight(rngs, (f, d), SPECS.down_fd, cfg.init_std)
 
   def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-    gate = jax.nn.silu(jnp.einsum("BTD,DF->BTF", x, _gathered(self.gate, x)))
-    up = jnp.einsum("BTD,DF->BTF", x, _gathered(self.up, x))
+    gate = jax.nn.silu(_product("BTD,DF->BTF", x, self.gate))
+    up = _product("BTD,DF->BTF", x, self.up)
     gate, up = checkpoint_name(gate, "mlp"), checkpoint_name(up, "mlp")
-    return jnp.einsum(
-      "BTF,FD->BTD",
-      gate * up,
-      _gathered(self.down, x),
-      out_sharding=SPECS.act_btd,
-    )
+    return _product("BTF,FD->BTD", gate * up, self.down, SPECS.act_btd)
 
 
 class Block(nnx.Module):
@@ -236,7 +229,7 @@ class Decoder(nnx.Module):
     return look_up(self.embed[...], tokens, self.cfg.dtype)
 
   def _logits(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
-    return logits_of(x, self.unembed)
+    return logits_of(x, self.unembed[...])
 
 
 def logits_of(
@@ -305,13 +298,35 @@ def _weight(
   )
 
 
-def _gathered(weight: nnx.Param, like: Array) -> Array:
+def _product(
+  letters: str, x: Array, weight: nnx.Param, layout: P | None = None
+) -> Array:
+  """Activations times a weight, or times W + scale * A B if it is adapted.
+
+  Args:
+    letters: of the product with the weight, for `jnp.einsum`.
+    x: activations.
+    weight: of their layer.
+    layout: of the result, where an axis that is cut is summed over.
+  """
+  weight = weight.get_value()
+  if not isinstance(weight, Adapted):
+    return jnp.einsum(letters, x, _gathered(weight, x), out_sharding=layout)
+  adapter = weight.adapter
+  into, out_of = two_ways(letters)
+  y = jnp.einsum(letters, x, _gathered(weight.weight, x), out_sharding=layout)
+  r = jnp.einsum(into, x, _gathered(adapter.a, x), out_sharding=SPECS.act_btr)
+  r = jnp.einsum(out_of, r, _gathered(adapter.b, x), out_sharding=layout)
+  return y + adapter.scale * r
+
+
+def _gathered(weight: Array, like: Array) -> Array:
   """The weight whole along fsdp, in the dtype of the activations.
 
   Cast before it is gathered, so that half the bytes move; said here, so that
   forward, recomputation and backward need one gather each and no more.
   """
-  weight = weight[...].astype(like.dtype)
+  weight = weight.astype(like.dtype)
   spec = jax.typeof(weight).sharding.spec
   whole = P(*(None if axis == "fsdp" else axis for axis in spec))
   return jax.sharding.reshard(weight, whole)

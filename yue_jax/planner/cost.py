@@ -34,8 +34,8 @@ def cost(
   rate = its.tokens_per_step / step_seconds / topology.chips
   hours = its.steps * step_seconds / 3600
   peak = topology.chip.flops
-  full = accounting.train_flops_per_token_full(cfg.model, its.context)
-  causal = accounting.train_flops_per_token(cfg.model, its.context)
+  full = accounting.train_flops_per_token_full(cfg.model, its.context, cfg.lora)
+  causal = accounting.train_flops_per_token(cfg.model, its.context, cfg.lora)
   return Cost(
     step_seconds=step_seconds,
     tokens_per_second_per_chip=rate,

@@ -100,7 +100,7 @@ def estimate(
   at_layer = (_AT_A_TIME * traced.layer, 2 * layer * width)
   logits, weights = max(at_loss, at_layer, key=sum)
   temporaries = {
-    "gradients": state.parameters,
+    "gradients": state.trained,
     "kept activations": traced.kept,
     "logits" if (logits, weights) == at_loss else "work": logits,
     "weights in use": weights,
@@ -196,7 +196,7 @@ def _seconds(
   """Matrix units and wires; HBM is not estimated."""
   its, model = cfg.phases[phase], cfg.model
   flops = its.tokens_per_step * accounting.train_flops_per_token(
-    model, its.context
+    model, its.context, cfg.lora
   )
   flops *= (1 + traced.recomputed) / topology.chips
   seconds = {"matrix units": flops / topology.chip.flops}
@@ -214,8 +214,10 @@ def _received(cfg, phase, traced) -> dict[str, float]:
   width = jax.numpy.dtype(model.dtype).itemsize
   tokens = its.tokens_per_step // (mesh.replica * mesh.fsdp * mesh.context)
   passes = model.layers * (2 + (traced.recomputed > 0.2))
-  weights = accounting.parameter_count(model) // mesh.tensor
-  gradients = its.microbatches * width * weights
+  trained = accounting.parameter_count(model)
+  if cfg.lora is not None:
+    trained = accounting.adapter_parameters(model, cfg.lora)
+  gradients = its.microbatches * width * trained // mesh.tensor
   keys = 2 * model.kv_heads // mesh.tensor * model.head_width
   whole = {
     "replica": 2 * gradients // mesh.fsdp,

@@ -29,12 +29,14 @@ class State:
 
   Attributes:
     parameters, optimizer, batch: without padding.
+    trained: of the parameters, those that have gradients.
     stored: shapes of parameters as they lie there, layers stacked.
     in_use: shapes of weights of one layer, as they lie there and gathered.
     vocabulary: sizes that an axis over token ids may have.
   """
 
   parameters: int
+  trained: int
   optimizer: int
   batch: int
   stored: frozenset[tuple[int, ...]]
@@ -81,12 +83,13 @@ class Memory:
 
 def state_of(cfg: RunConfig, mesh: Mesh, phase: int) -> State:
   tx = make_optimizer(cfg.optimizer, learning_rate(cfg.phases))
-  state = abstract_state(cfg.model, tx, mesh)
-  its, leaves = cfg.phases[phase], jax.tree.leaves(state.params)
+  state = abstract_state(cfg, tx, mesh)
+  its, leaves = cfg.phases[phase], jax.tree.leaves(state.weights)
   shards = cfg.mesh.replica * cfg.mesh.fsdp * cfg.mesh.context
   vocabulary = cfg.model.vocab_size
   token = sum(jax.numpy.dtype(d).itemsize for d in FIELDS.values())
   return State(
+    _bytes(state.weights),
     _bytes(state.params),
     _bytes(state.opt_state),
     its.samples * its.context * token // shards,

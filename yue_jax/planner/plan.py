@@ -180,7 +180,7 @@ def _work(cfg, topology, mesh, phase, compiled, price) -> Work:
   return Work(
     flops=counted,
     model_flops=its.tokens_per_step
-    * accounting.train_flops_per_token(cfg.model, its.context),
+    * accounting.train_flops_per_token(cfg.model, its.context, cfg.lora),
     collectives=asked,
     compiled_results=collectives.results(optimized),
     hbm_bytes=moved,

@@ -41,7 +41,7 @@ from yue_jax.train.profiling import Profiler
 from yue_jax.train.reports import Reports
 from yue_jax.train.rows import batch_layout
 from yue_jax.train.saving import SaveTimes
-from yue_jax.train.start import start
+from yue_jax.train.start import load_base, start
 from yue_jax.train.state import TrainState
 from yue_jax.train.step import lower_train_step, make_eval_step
 from yue_jax.train.stopping import StopRequests
@@ -84,13 +84,14 @@ class Run:
     self._course = Course(
       cfg.phases, cfg.data, vocab=cfg.vocab, cache=local_dir / "plans"
     )
+    base = load_base(cfg, self._mesh)
     self._checkpointer = checkpoint.Checkpointer(
-      run_dir, cfg, data=_description(self._course)
+      run_dir, cfg, data=_description(self._course), base=base.fingerprint
     )
     with jax.set_mesh(self._mesh):
       tx = make_optimizer(cfg.optimizer, learning_rate(cfg.phases))
       self._state, self._first_step = start(
-        cfg, tx, self._mesh, self._checkpointer
+        cfg, tx, self._mesh, self._checkpointer, base
       )
       jax.block_until_ready(self._state)
     if self._first_step > cfg.last_step:
@@ -215,7 +216,7 @@ class Run:
         self._report(*unreported)
         unreported = None
       if evaluate:
-        self._evaluate(state.params, step, phase)
+        self._evaluate(state.weights, step, phase)
       if save:
         self._save(state, step)
       progress.advance(note=self._reports.note)

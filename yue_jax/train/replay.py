@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from yue_jax import checkpoint, config
+from yue_jax import checkpoint, config, lora
 from yue_jax.config import MeshConfig
 from yue_jax.data import pipeline
 from yue_jax.data.course import Course
@@ -25,6 +25,7 @@ from yue_jax.data.samples import empty_sample
 from yue_jax.phases import first_steps, phase_at
 from yue_jax.sharding import SPECS, check_divisible, make_mesh
 from yue_jax.train.rows import Row, batch_layout, rows_of_step
+from yue_jax.train.start import load_base
 from yue_jax.train.state import init_params, init_state
 from yue_jax.train.step import Batch, make_eval_step, make_train_step
 
@@ -84,13 +85,15 @@ class Replay:
     )
 
   def weights(self, step: int) -> tuple[dict, int]:
-    """Parameters of the last checkpoint before a step, and their own step."""
+    """Parameters of the last checkpoint before a step, and their own step.
+
+    With adapters, they are joined with the frozen weights (see `lora`).
+    """
     root = self._run_dir / "checkpoints"
     saved = checkpoint.finished_steps(self._run_dir)
     before = max((s for s in saved if s < step), default=None)
     if before is not None:
-      weights = checkpoint.load_weights(root / str(before), self._mesh)
-      return weights.params, weights.step
+      return self._saved(root / str(before)), before
     if self.cfg.initial_weights:
       raise ValueError(
         f"no checkpoint before step {step} is left in {root}; the run began"
@@ -112,7 +115,8 @@ class Replay:
     found = {}
     tx = _telling_optimizer(found.update)
     with jax.set_mesh(self._mesh):
-      state = jax.jit(lambda p: init_state(p, tx))(params)
+      frozen, trained = lora.split(params)
+      state = jax.jit(lambda p, f: init_state(p, tx, f))(trained, frozen)
       # A copy is donated: the given parameters stay.
       step = make_train_step(self.cfg.model, self.cfg.loss, tx)
       _, result = step(jax.tree.map(jnp.copy, state), batch)
@@ -143,6 +147,17 @@ class Replay:
         nats = np.sum(table * sums["nats"])
         losses.append(float(nats / weight) if weight else float("nan"))
     return losses
+
+  def _saved(self, step_dir: epath.Path) -> dict:
+    """All parameters at a checkpoint of the run."""
+    if self.cfg.lora is None:
+      return checkpoint.load_weights(step_dir, self._mesh).params
+    base = load_base(self.cfg, self._mesh)
+    adapters = checkpoint.load_adapters(step_dir, self._mesh)
+    checkpoint.check_base(
+      base.fingerprint, adapters.base, self.cfg.initial_weights
+    )
+    return lora.join(base.frozen, adapters.params)
 
   def _place(self, step: int):
     """The phase of a step, and its number there, from 0."""

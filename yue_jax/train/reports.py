@@ -121,7 +121,9 @@ class _Meter:
     self._slots += phase.tokens_per_step
     self._full_flops += (
       phase.tokens_per_step
-      * accounting.train_flops_per_token_full(self.cfg.model, phase.context)
+      * accounting.train_flops_per_token_full(
+        self.cfg.model, phase.context, self.cfg.lora
+      )
     )
     self._tokens += float(result["inputs"])
     self._keys += float(result["keys"])
@@ -133,10 +135,12 @@ class _Meter:
 
   def read(self) -> dict[str, float | None]:
     """Rates since the last reading; starts anew."""
-    model, device = self.cfg.model, jax.devices()[0]
+    cfg, device = self.cfg, jax.devices()[0]
     # A token of a causal document attends to (length + 1) / 2 keys.
     length = 2 * self._keys / self._tokens - 1
-    causal = self._tokens * accounting.train_flops_per_token(model, length)
+    causal = self._tokens * accounting.train_flops_per_token(
+      cfg.model, length, cfg.lora
+    )
     device_seconds = self._seconds * self.devices
     values = {
       "tokens_per_second": self._tokens / self._seconds,

@@ -1,5 +1,8 @@
 """Where a run begins: restored, from given weights, or fresh."""
 
+import dataclasses
+from typing import NamedTuple
+
 import jax
 import optax
 
@@ -9,10 +12,32 @@ from yue_jax.config import RunConfig
 from yue_jax.train.state import (
   TrainState,
   abstract_state,
+  begin,
+  freeze,
   init_params,
-  init_state,
   resize_vocabulary,
 )
+
+
+class Base(NamedTuple):
+  """Frozen weights, as a state has them, and the fingerprint of those given."""
+
+  frozen: dict
+  fingerprint: str
+
+
+def load_base(cfg: RunConfig, mesh: jax.sharding.Mesh) -> Base:
+  """The weights that a run freezes; empty for a run that trains them all."""
+  if cfg.lora is None:
+    return Base({}, "")
+  weights, fingerprint = checkpoint.load_base(cfg.initial_weights, mesh)
+  checkpoint.check_same_model(weights, cfg.model, cfg.vocab)
+
+  def frozen(params):
+    return freeze(resize_vocabulary(params, cfg.model.vocab_size), cfg.model)
+
+  with jax.set_mesh(mesh):
+    return Base(jax.jit(frozen)(weights.params), fingerprint)
 
 
 def start(
@@ -20,22 +45,26 @@ def start(
   tx: optax.GradientTransformation,
   mesh: jax.sharding.Mesh,
   checkpointer: Checkpointer,
+  base: Base,
 ) -> tuple[TrainState, int]:
   """The state, and how many steps were taken; call inside the mesh."""
 
   def fresh():
-    return init_state(init_params(cfg.model, cfg.seed), tx)
+    return begin(cfg, init_params(cfg.model, cfg.seed), tx)
 
   if checkpointer.latest_step is not None:
-    like = abstract_state(cfg.model, tx, mesh)
-    return checkpointer.restore(like), checkpointer.latest_step
+    state = checkpointer.restore(abstract_state(cfg, tx, mesh))
+    return dataclasses.replace(
+      state, frozen=base.frozen
+    ), checkpointer.latest_step
+  if base.frozen:
+    return jax.jit(lambda params: begin(cfg, params, tx))(base.frozen), 0
   if cfg.initial_weights:
     weights = checkpoint.load_weights(cfg.initial_weights, mesh)
     checkpoint.check_same_model(weights, cfg.model, cfg.vocab)
-    rows = cfg.model.vocab_size
 
     def given(params):
-      return init_state(resize_vocabulary(params, rows), tx)
+      return begin(cfg, resize_vocabulary(params, cfg.model.vocab_size), tx)
 
     return jax.jit(given)(weights.params), 0
   return jax.jit(fresh)(), 0

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 import optax
 
-from yue_jax.config import ModelConfig
+from yue_jax import lora
+from yue_jax.config import ModelConfig, RunConfig
 from yue_jax.model import Decoder
 from yue_jax.sharding import SPECS, on_mesh
 
@@ -19,9 +20,17 @@ from yue_jax.sharding import SPECS, on_mesh
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
+  """Of a run; `frozen` is empty unless `params` are adapters (see `lora`)."""
+
   step: Int[Array, ""]  # optimiser updates taken so far
-  params: dict
+  params: dict  # those that are trained
   opt_state: optax.OptState
+  frozen: dict = dataclasses.field(default_factory=dict)
+
+  @property
+  def weights(self) -> dict:
+    """All parameters, as the decoder takes them."""
+    return lora.join(self.frozen, self.params)
 
 
 def init_params(cfg: ModelConfig, seed: int) -> dict:
@@ -30,17 +39,35 @@ def init_params(cfg: ModelConfig, seed: int) -> dict:
   return nnx.to_pure_dict(nnx.state(decoder, nnx.Param))
 
 
-def init_state(params: dict, tx: optax.GradientTransformation) -> TrainState:
+def init_state(
+  params: dict, tx: optax.GradientTransformation, frozen: dict | None = None
+) -> TrainState:
   """Call under `jax.jit` or `jax.eval_shape`, inside a mesh."""
-  return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+  step = jnp.zeros((), jnp.int32)
+  return TrainState(step, params, tx.init(params), frozen or {})
+
+
+def begin(
+  cfg: RunConfig, weights: dict, tx: optax.GradientTransformation
+) -> TrainState:
+  """The state before the first step of a run, from its initial weights."""
+  if cfg.lora is None:
+    return init_state(weights, tx)
+  adapters = lora.init_adapters(weights, cfg.lora, cfg.seed)
+  return init_state(adapters, tx, freeze(weights, cfg.model))
+
+
+def freeze(weights: dict, cfg: ModelConfig) -> dict:
+  """The weights in the activations' dtype, as the products see them anyway."""
+  return jax.tree.map(lambda weight: weight.astype(cfg.dtype), weights)
 
 
 def abstract_state(
-  cfg: ModelConfig, tx: optax.GradientTransformation, mesh: Mesh
+  cfg: RunConfig, tx: optax.GradientTransformation, mesh: Mesh
 ) -> TrainState:
   """The state as shapes, dtypes and layouts on `mesh`; nothing is computed."""
   with jax.set_mesh(mesh):
-    like = jax.eval_shape(lambda: init_state(init_params(cfg, seed=0), tx))
+    like = jax.eval_shape(lambda: begin(cfg, init_params(cfg.model, 0), tx))
   return on_mesh(mesh, like)
 
 

@@ -6,6 +6,7 @@ about what the tokens mean.
 """
 
 from collections.abc import Callable
+import dataclasses
 import functools
 from typing import Any
 
@@ -17,6 +18,7 @@ from jaxtyping import Array
 import numpy as np
 import optax
 
+from yue_jax import lora
 from yue_jax.config import LossConfig, ModelConfig, RunConfig
 from yue_jax.losses import cross_entropy, sums_by_stream
 from yue_jax.optimizer import learning_rate, make_optimizer
@@ -40,17 +42,24 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
   """Returns the jitted step; it donates the state.
 
+  It differentiates by `state.params`; those that are frozen stay as they are.
+
   Gradients are those of sum(weight * nats) / sum(weight) over all tokens of
   all microbatches, however unevenly they are filled; with a z-loss, of the
   nats and what it adds to them. An update whose loss or gradient is not
   finite is not made, see `train.skipping`.
   """
   table = np.array(loss.table, np.float32)
-  grad_of_nats = jax.value_and_grad(_make_forward(cfg, loss), has_aux=True)
+  forward = _make_forward(cfg, loss)
 
   @functools.partial(jax.jit, donate_argnames="state")
   def train_step(state, batch):
-    gradients = functools.partial(grad_of_nats, state.params)
+    def nats(params, microbatch):
+      return forward(lora.join(state.frozen, params), microbatch)
+
+    gradients = functools.partial(
+      jax.value_and_grad(nats, has_aux=True), state.params
+    )
     (_, (sums, counts)), grads = _summed(gradients, batch)
     weight = jnp.sum(table * counts)
     grads = jax.tree.map(lambda g: g / weight, grads)
@@ -70,7 +79,9 @@ def make_train_step(
       (state.params, state.opt_state),
     )
     metrics["skipped"] = ~finite
-    return TrainState(state.step + 1, params, opt_state), metrics
+    return dataclasses.replace(
+      state, step=state.step + 1, params=params, opt_state=opt_state
+    ), metrics
 
   return train_step
 
@@ -94,7 +105,7 @@ def lower_train_step(
     name: jax.ShapeDtypeStruct(shape, dtype, sharding=layout)
     for name, dtype in FIELDS.items()
   }
-  state = abstract_state(cfg.model, tx, mesh)
+  state = abstract_state(cfg, tx, mesh)
   with jax.set_mesh(mesh):
     return make_train_step(cfg.model, cfg.loss, tx).lower(state, batch)
 
@@ -102,7 +113,10 @@ def lower_train_step(
 def make_eval_step(
   cfg: ModelConfig, loss: LossConfig
 ) -> Callable[[dict, Batch], Metrics]:
-  """Returns the jitted sums of nats and tokens by stream of one batch."""
+  """Returns the jitted sums of nats and tokens by stream of one batch.
+
+  Its parameters are those of the decoder, `TrainState.weights`.
+  """
   forward = _make_forward(cfg, loss)
 
   @jax.jit
