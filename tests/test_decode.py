@@ -244,31 +244,6 @@ def test_one_program_for_queues_of_one_shape(decoder, monkeypatch):
     assert len(traces) == 2  # the prompt's chunks, and the loop
 
 
-def lowered_turn(decoder, *, slots, read, sampling=GREEDY):
-  """One turn of four guided rows, and the bytes of its cache."""
-  cfg, rules = decoder.cfg, [PAIRS, TRIPLES]
-  program = decoding.program_for(cfg, rules, sampling=sampling, guided=True)
-  queue = queues.stack([song(5)] * 4, slots)
-  state = jax.eval_shape(
-    lambda: decoding._begin(
-      decoder.empty_cache(4, 0), queue, fed=jnp.int32(0), program=program
-    )
-  )
-  lowered = decoding.turn.lower(
-    decoder,
-    state,
-    head=jax.eval_shape(lambda: decoding._head(decoder, program.head)),
-    queue=queue,
-    table=queues.tabulate(rules),
-    seeds=np.zeros((4, 1), np.uint32),
-    until=np.int32(0),
-    read=read,
-    program=program,
-  )
-  arrays = jax.tree.leaves(state.cache)
-  return lowered, sum(x.size * x.dtype.itemsize for x in arrays)
-
-
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_cache_is_updated_in_place(decoder, dtype):
   """It is not copied; what is read of one layer is, for the products.
@@ -276,13 +251,36 @@ def test_the_cache_is_updated_in_place(decoder, dtype):
   Activations in bfloat16 have a cache of half the bytes.
   """
   cfg = dataclasses.replace(CFG, layers=16, kv_heads=4, dtype=dtype)
-  deep = jax.jit(lambda: Decoder(cfg, rngs=nnx.Rngs(0)))()
-  lowered, size = lowered_turn(deep, slots=2048, read=2048)
+  lowered, _, state = decoding.lower_turn(
+    cfg,
+    jax.sharding.get_mesh(),
+    [PAIRS, TRIPLES],
+    rows=4,
+    slots=2048,
+    sampling=GREEDY,
+    guided=True,
+  )
+  arrays = jax.tree.leaves(state.cache)
+  size = sum(x.size * x.dtype.itemsize for x in arrays)
   values = 2 * cfg.layers * 8 * 2048 * cfg.kv_heads * cfg.head_width
   assert size == values * jnp.dtype(dtype).itemsize
   memory = lowered.compile().memory_analysis()
   assert memory.alias_size_in_bytes > size
   assert memory.temp_size_in_bytes < 0.2 * size
+
+
+def test_weights_are_cast_once(decoder):
+  """Those of training are float32; cast ahead, they give the same tokens."""
+  cfg = dataclasses.replace(CFG, dtype="bfloat16")
+  trained = jax.jit(lambda: Decoder(cfg, rngs=nnx.Rngs(0)))()
+  cast = decoding._as_computed(trained)
+  assert {w.dtype for w in jax.tree.leaves(cast)} == {jnp.dtype("bfloat16")}
+  assert decoding._as_computed(cast) is cast
+  rows = [song(20), song(30)]
+  for a, b in zip(
+    run(trained, rows, DRAWN), run(cast, rows, DRAWN), strict=True
+  ):
+    np.testing.assert_array_equal(a.tokens, b.tokens)
 
 
 def test_what_is_read_grows_by_powers_of_two():

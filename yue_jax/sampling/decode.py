@@ -23,6 +23,7 @@ import functools
 import math
 from typing import NamedTuple
 
+from flax import nnx
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
@@ -35,7 +36,7 @@ from yue_jax.model import Decoder, KVCache, logits_of
 from yue_jax.sampling import queues
 from yue_jax.sampling.logits import Sampling, guide, next_tokens
 from yue_jax.sampling.queues import SAMPLE, Queue, Row, Rule, RuleTable
-from yue_jax.sharding import SPECS
+from yue_jax.sharding import SPECS, on_mesh
 
 _CHUNK_TOKENS = 1024  # of all prompts together, fed at once
 _SLOT_MULTIPLE = 64  # songs of similar length share one program
@@ -95,7 +96,7 @@ def decode(
   guided = any((row.guidance[row.is_sampled] != 1).any() for row in rows)
   queue = queues.stack([*rows, *idle], slots)
   program = program_for(decoder.cfg, rules, sampling=sampling, guided=guided)
-  decoder = _as_computed(decoder)
+  decoder, head = _with_head(decoder, program)
   # The loop feeds the last forced token itself: its logits are needed.
   known = min(map(queues.prompt_length, rows)) - 1
   state = _begin(
@@ -105,7 +106,7 @@ def decode(
     program=program,
   )
   given = {
-    "head": _head(decoder, program.head),
+    "head": head,
     "queue": queue,
     "table": queues.tabulate(rules),
     "seeds": np.pad(np.asarray(seeds, np.uint32), ((0, len(idle)), (0, 0))),
@@ -193,16 +194,77 @@ class DecodeState:
   cache: KVCache
 
 
-@jax.jit
+def lower_turn(
+  cfg: ModelConfig,
+  mesh: jax.sharding.Mesh,
+  rules: Sequence[Rule],
+  *,
+  rows: int,
+  slots: int,
+  sampling: Sampling,
+  guided: bool,
+) -> tuple[jax.stages.Lowered, Decoder, DecodeState]:
+  """The turn that reads the whole cache, for devices that need not be there.
+
+  Returns:
+    The lowered turn, and the abstract weights and state that it is given.
+  """
+  with jax.set_mesh(mesh):
+    program = program_for(cfg, rules, sampling=sampling, guided=guided)
+    decoder, head = _abstract(
+      mesh, lambda: _with_head(Decoder(cfg, rngs=nnx.Rngs(0)), program)
+    )
+    queue = queues.stack([queues.forced([0])] * rows, slots)
+    state = _abstract(
+      mesh,
+      lambda: _begin(
+        decoder.empty_cache(rows, 0), queue, fed=jnp.int32(0), program=program
+      ),
+    )
+    lowered = turn.lower(
+      decoder,
+      state,
+      head=head,
+      queue=queue,
+      table=queues.tabulate(rules),
+      seeds=np.zeros((rows, 1), np.uint32),
+      until=np.int32(slots),
+      read=slots,
+      program=program,
+    )
+  return lowered, decoder, state
+
+
+def _abstract(mesh: jax.sharding.Mesh, make: Callable):
+  return on_mesh(mesh, jax.eval_shape(make))
+
+
+def _with_head(
+  decoder: Decoder, program: Program
+) -> tuple[Decoder, Float[Array, "U D"]]:
+  decoder = _as_computed(decoder)
+  return decoder, _head(decoder, program.head)
+
+
 def _as_computed(decoder: Decoder) -> Decoder:
-  """Weights in the dtype of activations: cast once, not at every token."""
-  return jax.tree.map(lambda w: w.astype(decoder.cfg.dtype), decoder)
+  """With weights in the dtype of activations: cast once, not at every token."""
+  dtype = jnp.dtype(decoder.cfg.dtype)
+  if all(w.dtype == dtype for w in jax.tree.leaves(decoder)):
+    return decoder
+  cast = jax.jit(functools.partial(jax.tree.map, lambda w: w.astype(dtype)))
+  return cast(decoder)
+
+
+def _head(decoder: Decoder, ids: range) -> Float[Array, "U D"]:
+  """Rows of the unembedding, in its layout."""
+  if len(ids) == decoder.cfg.vocab_size:
+    return decoder.unembed[...]
+  return _rows(decoder.unembed[...], ids)
 
 
 @functools.partial(jax.jit, static_argnames="ids")
-def _head(decoder: Decoder, ids: range) -> Float[Array, "U D"]:
-  """Rows of the unembedding, in their layout."""
-  table = reshard(decoder.unembed[...], P(None, SPECS.embed_vd[1]))
+def _rows(table: Float[Array, "V D"], ids: range) -> Float[Array, "U D"]:
+  table = reshard(table, P(None, SPECS.embed_vd[1]))
   return reshard(table[ids.start : ids.stop], SPECS.embed_vd)
 
 

@@ -1,0 +1,121 @@
+"""Our decoding as a contender of benchmarks/generate.py, which starts it.
+
+With --export it writes the weights as a Hugging Face folder instead.
+"""
+
+import argparse
+import pathlib
+import time
+
+from flax import nnx
+import jax
+import numpy as np
+
+from benchmarks.generate_shapes import (
+  CONTEXTS,
+  PENALTY,
+  PROMPT,
+  RESIDUAL,
+  ROWS,
+  WORKS,
+  Work,
+)
+from benchmarks.turns import serve
+from yue_jax.checkpoint import Weights
+from yue_jax.config import MeshConfig
+from yue_jax.exchange.folder import export_folder
+from yue_jax.model import Decoder
+from yue_jax.sampling.decode import decode
+from yue_jax.sampling.logits import GREEDY, Sampling
+from yue_jax.sampling.queues import Rule, forced, join, sampled
+from yue_jax.sampling.song import window_row
+from yue_jax.sharding import make_mesh
+
+PENALIZED = Sampling(temperature=0, repetition_penalty=PENALTY)
+DRAWN = Sampling(repetition_penalty=PENALTY)
+
+
+def main() -> None:
+  args = _parser().parse_args()
+  work = WORKS[args.work]
+  with jax.set_mesh(make_mesh(MeshConfig(), jax.devices()[:1])):
+    decoder = jax.jit(lambda: Decoder(work.model, rngs=nnx.Rngs(0)))()
+    if args.export:
+      export(args.export, work, decoder)
+      return
+    calls = {
+      "stage 2": lambda: windows(decoder, work),
+      "stage 1": lambda: tracks(decoder, work, PENALIZED),
+      "stage 1, drawn": lambda: tracks(decoder, work, DRAWN),
+    }
+    for context in CONTEXTS:
+      calls[f"context {context}"] = lambda c=context: at_context(
+        decoder, work, c
+      )
+    serve(calls, first={})
+
+
+def windows(decoder: Decoder, work: Work) -> dict[str, list]:
+  """Greedily, with the ids that the released inference allows."""
+  rows = [
+    window_row(codes, work.vocab, window=work.window) for codes in work.codes()
+  ]
+  rule = Rule(cycle=(work.residual,), maximum=RESIDUAL)
+  decoded = decode(
+    decoder, rows, [rule], sampling=GREEDY, seeds=np.zeros((ROWS, 1))
+  )
+  return {"ids": [row.tokens.tolist() for row in decoded]}
+
+
+def tracks(decoder: Decoder, work: Work, sampling: Sampling) -> dict[str, list]:
+  rule = Rule(cycle=(work.vocab.codebook(0),), maximum=work.drawn)
+  rows = [join([forced(ids), sampled(0)]) for ids in work.prompts(PROMPT)]
+  decoded = decode(
+    decoder, rows, [rule], sampling=sampling, seeds=np.arange(ROWS)[:, None]
+  )
+  return {"ids": [row.tokens.tolist() for row in decoded]}
+
+
+def at_context(decoder: Decoder, work: Work, context: int) -> dict[str, float]:
+  """Seconds of a token of one row when the context is nearly full."""
+  ids = work.prompts(context - 384)[:1]
+  rule = Rule(cycle=(work.vocab.codebook(0),), maximum=384)
+  turns = []
+  decode(
+    decoder,
+    [join([forced(ids[0]), sampled(0)])],
+    [rule],
+    sampling=DRAWN,
+    seeds=np.zeros((1, 1)),
+    watch=lambda decoded: turns.append(
+      (time.perf_counter(), time.process_time(), len(decoded[0].tokens))
+    ),
+  )
+  # The turn before the last has ended: no prompt is read from here on.
+  (began, cpu, before), (ended, cpu_ended, after) = turns[-2:]
+  return {
+    "token_seconds": (ended - began) / (after - before),
+    "token_cpu_seconds": (cpu_ended - cpu) / (after - before),
+  }
+
+
+def export(folder: pathlib.Path, work: Work, decoder: Decoder) -> None:
+  params = nnx.to_pure_dict(nnx.state(decoder, nnx.Param))
+  export_folder(
+    folder,
+    Weights(work.model, work.vocab, 0, jax.tree.map(np.asarray, params)),
+    dtype="float32",
+    shard_bytes=2**32,
+    tokenizer_model=None,
+  )
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--work", choices=WORKS, required=True)
+  parser.add_argument("--export", type=pathlib.Path)
+  return parser
+
+
+if __name__ == "__main__":
+  main()
