@@ -28,7 +28,7 @@ from yue_jax.model import Decoder
 from yue_jax.sampling.decode import decode
 from yue_jax.sampling.logits import GREEDY, Sampling
 from yue_jax.sampling.queues import Rule, forced, join, sampled
-from yue_jax.sampling.song import window_row
+from yue_jax.sampling.windows import window_row
 from yue_jax.sharding import make_mesh
 
 PENALIZED = Sampling(temperature=0, repetition_penalty=PENALTY)
