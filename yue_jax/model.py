@@ -18,6 +18,7 @@ import functools
 from flax import nnx
 import jax
 from jax.ad_checkpoint import checkpoint_name
+from jax.experimental.layout import Layout, with_layout_constraint
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
@@ -270,12 +271,25 @@ def look_up(
 
 
 def _write(cache: KVCache, layer, slot, k, v) -> KVCache:
-  at = (layer, 0, 0, slot, 0)
+  """Puts keys and values of T tokens, (B, T, K, H), from `slot` on.
+
+  The cache is held to the layout that it has outside of the loop: a TPU would
+  rather have rows next to the heads' width, and copy all of it before and
+  after. In a `shard_map`, since what holds it cannot be partitioned.
+  """
+
+  def local(into, new, layer, slot):
+    new = jnp.swapaxes(new, 1, 2)[None].astype(into.dtype)
+    into = jax.lax.dynamic_update_slice(into, new, (layer, 0, 0, slot, 0))
+    return with_layout_constraint(into, Layout(tuple(range(into.ndim))))
 
   def update(into, new):
-    new = jax.sharding.reshard(new.astype(into.dtype), SPECS.keys_bskh)
-    new = jnp.swapaxes(new, 1, 2)[None]
-    return jax.lax.dynamic_update_slice(into, new, at)
+    new = jax.sharding.reshard(new, SPECS.keys_bskh)
+    return jax.shard_map(
+      local,
+      in_specs=(SPECS.cache_lbksh, SPECS.keys_bskh, P(), P()),
+      out_specs=SPECS.cache_lbksh,
+    )(into, new, layer, slot)
 
   return KVCache(update(cache.keys, k), update(cache.values, v))
 
