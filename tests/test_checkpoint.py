@@ -74,6 +74,18 @@ def test_weights_alone_can_be_read_and_written(tmp_path):
   assert_same(checkpoint.load_weights(written, mesh).params, state.params)
 
 
+def test_weights_for_generation_are_those_of_activations(tmp_path):
+  cfg = config_of(model=tiny.run_dict()["model"] | {"dtype": "bfloat16"})
+  mesh = tiny.mesh(tiny.MESHES["fsdp2_tensor2"])
+  state = save(tmp_path, cfg, mesh)
+  params = checkpoint.load_weights(tmp_path, mesh, dtype=None).params
+  cast = jax.tree.map(lambda w: w.astype("bfloat16"), state.params)
+  assert_same(params, cast)
+  assert {w.dtype.name for w in jax.tree.leaves(params)} == {"bfloat16"}
+  embed = state.params["embed"]
+  assert params["embed"].sharding == embed.sharding
+
+
 def test_chunks_are_cut_along_layers(tmp_path):
   """A reader of one layer must not have to read its neighbours."""
   cfg = config_of()

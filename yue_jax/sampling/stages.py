@@ -27,6 +27,8 @@ def load_stage(
 ) -> Weights:
   """`checkpoint.load_weights`, for a checkpoint of stage 1 or 2.
 
+  Weights are cast to the dtype of activations here, once.
+
   Raises:
     ValueError: it was trained for the other stage, or does not fit the mesh.
     FileNotFoundError: there is no finished checkpoint.
@@ -40,7 +42,7 @@ def load_stage(
       f"{path} was trained on documents of kind {sorted(kinds)}, those of"
       f" stage {3 - stage}; expected a checkpoint of stage {stage}"
     )
-  return load_weights(path, mesh)
+  return load_weights(path, mesh, dtype=None)
 
 
 def decoder_of(weights: Weights) -> Decoder:
