@@ -64,9 +64,7 @@ def test_the_loop_is_compiled_and_copies_no_cache(tmp_path):
 def test_what_cannot_be_cut_is_refused(tmp_path):
   done = planned(tmp_path, "--topology=v5e:2x2", "--tensor=3")
   assert done.returncode and "--tensor=3 leaves" in done.stderr
-  done = planned(
-    tmp_path, "--topology=v5e:2x2", "--tensor=2", "--context=4096"
-  )
+  done = planned(tmp_path, "--topology=v5e:2x2", "--tensor=2", "--context=4096")
   assert done.returncode and "max_positions=2048" in done.stderr
 
 
