@@ -2,7 +2,7 @@
 #   make demo   the whole way in the small world, about a quarter of an hour
 #   make test   the suite
 # and make bench measures (tables here, figures in runs/bench; benchmarks/ says
-# what of), twenty minutes on two cores that have nothing else to do.
+# what of), half an hour on two cores that have nothing else to do.
 # PYTHON   interpreter that makes the environment
 # TORCH    pip arguments for a CPU build of PyTorch, with which exported weights
 #          are checked; where pip finds none, or with TORCH=, these checks say
@@ -32,7 +32,7 @@ test: $(VENV)/.test
 
 bench: $(VENV)/.test
 	@mkdir -p runs/bench
-	set -e; for name in prepare loader reader step exchange; do \
+	set -e; for name in prepare loader reader step exchange generate; do \
 	  $(RUN) -m benchmarks.$$name > runs/bench/$$name.json; \
 	done
 	$(RUN) tools/bench_data.py > runs/bench/data.json && cat runs/bench/data.json

@@ -36,13 +36,13 @@ import numpy as np
 
 from benchmarks.report import report
 from yue_jax import accounting, presets
-from yue_jax.checkpoint import Weights, open_weights, save_staged
 from yue_jax.checkpoint_chunks import ArrayWriter, boxes, whole
 from yue_jax.config import ModelConfig
 from yue_jax.exchange import shards, table
 from yue_jax.exchange.workers import for_each
 from yue_jax.progress import Progress
 from yue_jax.vocab import RELEASED
+from yue_jax.weights import Weights, open_weights, save_staged
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COPY = 'cp -r "$0" "$1" && sync "$1"/*'

@@ -21,7 +21,6 @@ from benchmarks.generate_shapes import (
   Work,
 )
 from benchmarks.turns import serve
-from yue_jax.checkpoint import Weights
 from yue_jax.config import MeshConfig
 from yue_jax.exchange.folder import export_folder
 from yue_jax.model import Decoder
@@ -30,6 +29,7 @@ from yue_jax.sampling.logits import GREEDY, Sampling
 from yue_jax.sampling.queues import Rule, forced, join, sampled
 from yue_jax.sampling.windows import window_row
 from yue_jax.sharding import make_mesh
+from yue_jax.weights import Weights
 
 PENALIZED = Sampling(temperature=0, repetition_penalty=PENALTY)
 DRAWN = Sampling(repetition_penalty=PENALTY)

@@ -84,9 +84,9 @@ def make_matmul():
 
 
 def export(folder: pathlib.Path, cfg, params) -> None:
-  from yue_jax.checkpoint import Weights
   from yue_jax.exchange.folder import export_folder
   from yue_jax.vocab import WRAPPER_IDS, Vocab
+  from yue_jax.weights import Weights
 
   vocab = Vocab.small(cfg.vocab_size - 22 - 8 - WRAPPER_IDS, codes=1)
   weights = Weights(cfg, vocab, 0, params)

@@ -11,6 +11,7 @@ from tests import tiny
 from yue_jax import checkpoint, config, sharding
 from yue_jax.optimizer import learning_rate, make_optimizer
 from yue_jax.train.state import TrainState, init_params, init_state
+from yue_jax.weights import check_same_model, load_weights, save_weights
 
 DATA = checkpoint.DataDescription(
   tokenizer="t", window=25, phases=({"songs": "a"},)
@@ -66,12 +67,24 @@ def test_weights_alone_can_be_read_and_written(tmp_path):
   cfg = config_of()
   mesh = tiny.mesh(tiny.MESHES["one"])
   state = save(tmp_path / "run", cfg, mesh)
-  weights = checkpoint.load_weights(tmp_path / "run", mesh)
+  weights = load_weights(tmp_path / "run", mesh)
   assert (weights.step, weights.data) == (5, DATA)
   assert (weights.model, weights.vocab) == (cfg.model, cfg.vocab)
   assert_same(weights.params, state.params)
-  written = checkpoint.save_weights(tmp_path / "copy", weights)
-  assert_same(checkpoint.load_weights(written, mesh).params, state.params)
+  written = save_weights(tmp_path / "copy", weights)
+  assert_same(load_weights(written, mesh).params, state.params)
+
+
+def test_weights_for_generation_are_those_of_activations(tmp_path):
+  cfg = config_of(model=tiny.run_dict()["model"] | {"dtype": "bfloat16"})
+  mesh = tiny.mesh(tiny.MESHES["fsdp2_tensor2"])
+  state = save(tmp_path, cfg, mesh)
+  params = load_weights(tmp_path, mesh, dtype=None).params
+  cast = jax.tree.map(lambda w: w.astype("bfloat16"), state.params)
+  assert_same(params, cast)
+  assert {w.dtype.name for w in jax.tree.leaves(params)} == {"bfloat16"}
+  embed = state.params["embed"]
+  assert params["embed"].sharding == embed.sharding
 
 
 def test_chunks_are_cut_along_layers(tmp_path):
@@ -105,17 +118,17 @@ def test_chunks_are_cut_along_layers(tmp_path):
 def test_no_checkpoint_is_an_error(tmp_path):
   mesh = tiny.mesh(tiny.MESHES["one"])
   with pytest.raises(FileNotFoundError, match="no finished checkpoint"):
-    checkpoint.load_weights(tmp_path, mesh)
+    load_weights(tmp_path, mesh)
 
 
 def test_weights_of_another_shape_are_refused(tmp_path):
   cfg = config_of()
   mesh = tiny.mesh(tiny.MESHES["one"])
   save(tmp_path, cfg, mesh)
-  weights = checkpoint.load_weights(tmp_path, mesh)
+  weights = load_weights(tmp_path, mesh)
   wider = dataclasses.replace(cfg.model, mlp_width=128)
   with pytest.raises(ValueError, match="mlp_width: weights 64, config 128"):
-    checkpoint.check_same_model(weights, wider, cfg.vocab)
+    check_same_model(weights, wider, cfg.vocab)
   other_use = dataclasses.replace(
     cfg.model,
     dtype="bfloat16",
@@ -124,7 +137,7 @@ def test_weights_of_another_shape_are_refused(tmp_path):
     max_positions=99,
     vocab_size=256,
   )
-  checkpoint.check_same_model(weights, other_use, cfg.vocab)
+  check_same_model(weights, other_use, cfg.vocab)
 
 
 def test_changed_data_may_not_continue_a_run(tmp_path):
@@ -141,8 +154,8 @@ def test_weights_alone_are_no_run_to_continue(tmp_path):
   cfg = config_of()
   mesh = tiny.mesh(tiny.MESHES["one"])
   save(tmp_path / "run", cfg, mesh)
-  weights = checkpoint.load_weights(tmp_path / "run", mesh)
-  checkpoint.save_weights(tmp_path / "imported", weights)
+  weights = load_weights(tmp_path / "run", mesh)
+  save_weights(tmp_path / "imported", weights)
   saver = checkpoint.Checkpointer(tmp_path / "imported", cfg, data=DATA)
   with pytest.raises(ValueError, match="name it in initial_weights"):
     saver.restore(abstract(cfg, mesh))

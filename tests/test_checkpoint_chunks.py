@@ -9,7 +9,6 @@ import pytest
 
 from tests import tiny
 from yue_jax import checkpoint, checkpoint_arrays, checkpoint_chunks
-from yue_jax.checkpoint import Weights
 from yue_jax.checkpoint_chunks import (
   ArrayWriter,
   MeanArray,
@@ -20,6 +19,7 @@ from yue_jax.checkpoint_chunks import (
 from yue_jax.checkpoint_files import find_damage
 from yue_jax.sharding import on_mesh
 from yue_jax.train.state import init_params
+from yue_jax.weights import Weights, load_weights, save_weights
 
 # Makes some leaves of the tiny model lie in many chunks.
 SMALL = 2**11
@@ -70,7 +70,7 @@ def test_a_box_is_cut_where_chunks_meet():
 
 def test_chunks_are_those_of_orbax(params, tmp_path, small_chunks):
   save_by_orbax(tmp_path / "orbax", params)
-  written = checkpoint.save_weights(
+  written = save_weights(
     tmp_path / "ours", Weights(tiny.MODEL, tiny.VOCAB, 0, params)
   )
   theirs = open_arrays(tmp_path / "orbax")
@@ -85,14 +85,14 @@ def test_plain_orbax_and_any_mesh_read_what_was_written(
   params, tmp_path, small_chunks
 ):
   weights = Weights(tiny.MODEL, tiny.VOCAB, 4, params, kinds=("cot",))
-  written = checkpoint.save_weights(tmp_path, weights)
+  written = save_weights(tmp_path, weights)
   assert written == checkpoint.find_checkpoint(tmp_path)
   assert find_damage(written) == []
   assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints"]
   plain = ocp.PyTreeCheckpointer().restore(written / "params")
   assert_same(plain, params)
   for name in ("one", "replica2_fsdp2_tensor2"):
-    read = checkpoint.load_weights(tmp_path, tiny.mesh(tiny.MESHES[name]))
+    read = load_weights(tmp_path, tiny.mesh(tiny.MESHES[name]))
     assert_same(read.params, params)
     assert (read.step, read.kinds) == (4, ("cot",))
 
@@ -157,7 +157,7 @@ def test_the_metadata_is_that_of_orbax(params, tmp_path):
   """Nothing but the shape of what a process wrote is left out."""
   save_by_orbax(tmp_path / "orbax", params)
   weights = Weights(tiny.MODEL, tiny.VOCAB, 0, params)
-  written = checkpoint.save_weights(tmp_path / "ours", weights) / "params"
+  written = save_weights(tmp_path / "ours", weights) / "params"
   one, other = (
     json.loads((item / "_METADATA").read_text())
     for item in (tmp_path / "orbax", written)

@@ -20,6 +20,7 @@ from yue_jax.checkpoint_files import (
   set_damaged_aside,
   unfinished,
 )
+from yue_jax.weights import load_weights
 
 # Reads that Orbax had begun when another one failed are never awaited.
 pytestmark = pytest.mark.filterwarnings(
@@ -175,8 +176,8 @@ def test_damaged_weights_are_not_loaded(run_dir, mesh):
   with pytest.raises(
     OSError, match=r"8 is damaged: .* bytes of .*an older one"
   ):
-    checkpoint.load_weights(run_dir, mesh)
-  weights = checkpoint.load_weights(run_dir / "checkpoints/5", mesh)
+    load_weights(run_dir, mesh)
+  weights = load_weights(run_dir / "checkpoints/5", mesh)
   assert weights.step == 5
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from yue_jax.checkpoint import Weights
 from yue_jax.exchange.folder import export_folder
 from yue_jax.model import Decoder
 from yue_jax.sampling import decode as decoding
@@ -18,6 +17,7 @@ from yue_jax.sampling import queues
 from yue_jax.sampling.decode import decode
 from yue_jax.sampling.logits import GREEDY, Sampling
 from yue_jax.sampling.queues import Row, Rule, forced, join, sampled
+from yue_jax.weights import Weights
 
 # Large weights: sharp attention, and no near-ties between likely tokens.
 CFG = dataclasses.replace(tiny.MODEL, layers=2, max_positions=128, init_std=0.3)
@@ -283,6 +283,38 @@ def test_weights_are_cast_once(decoder):
     np.testing.assert_array_equal(a.tokens, b.tokens)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1.5])
+def test_ids_that_no_rule_names_need_no_logits(decoder, monkeypatch, scale):
+  """Ids 4..123 give the tokens that 0..127 give."""
+  rows = [song(40, first=scale, later=scale), song(55, first=1, later=1)]
+  expected = run(decoder, rows, DRAWN)
+  monkeypatch.setattr(decoding, "_HEAD_MULTIPLE", 4)
+  for a, b in zip(run(decoder, rows, DRAWN), expected, strict=True):
+    np.testing.assert_array_equal(a.tokens, b.tokens)
+
+
+def test_span_of_rules():
+  named = [
+    Rule(cycle=(range(45, 51),), maximum=1),
+    Rule(cycle=(range(70, 80),), maximum=1),
+  ]
+  span = functools.partial(queues.span, named, multiple=16)
+  assert span(vocab_size=192) == range(32, 80)
+  assert span(vocab_size=80) == range(32, 80)
+  assert queues.span(named, vocab_size=90, multiple=64) == range(90)
+
+
+def test_only_guidance_with_a_penalty_needs_all_logits(decoder):
+  def ids(**kwargs):
+    program = decoding.program_for(CFG, [PAIRS, TRIPLES], **kwargs)
+    assert program.ids == range(128)
+    return len(program.head)
+
+  assert ids(sampling=DRAWN, guided=False) == 128
+  assert ids(sampling=GREEDY, guided=True) == 128
+  assert ids(sampling=DRAWN, guided=True) == 192
+
+
 def test_what_is_read_grows_by_powers_of_two():
   turns = range(256, 5000, 256)
   read = [decoding.slots_read(until, 4800) for until in turns]
@@ -356,6 +388,7 @@ def test_bad_queues_are_refused(decoder, row, message):
     ({"minimum": 14}, "minimum=14"),
     ({"cycle": (range(60, 60), range(80, 90))}, "allows no token"),
     ({"cycle": ()}, "allows no token"),
+    ({"cycle": (range(60, 80, 2), range(80, 90))}, "follow each other"),
     ({"stop": 65}, "stop=65"),
     ({"stop": None}, "no effect"),
   ],

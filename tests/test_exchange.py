@@ -13,13 +13,7 @@ import safetensors.numpy
 
 from tests import tiny
 from yue_jax import presets
-from yue_jax.checkpoint import (
-  DataDescription,
-  Weights,
-  load_weights,
-  open_weights,
-  save_weights,
-)
+from yue_jax.checkpoint import DataDescription
 from yue_jax.checkpoint_chunks import whole
 from yue_jax.config import MeshConfig
 from yue_jax.exchange import folder, shards, table
@@ -27,6 +21,7 @@ from yue_jax.model import Decoder
 from yue_jax.sharding import SPECS
 from yue_jax.tokenizer import train_tokenizer
 from yue_jax.vocab import RELEASED, Vocab
+from yue_jax.weights import Weights, load_weights, open_weights, save_weights
 
 LAYER_BYTES = 4 * 32 * 64  # one MLP matrix of the tiny model
 VOCABULARY_OF_300 = Vocab.small(150, codes=16, codebooks=8)  # + 22 special

@@ -20,15 +20,12 @@ from tests.test_exchange import (
   refuse,
   tool,
 )
-from yue_jax.checkpoint import (
-  DataDescription,
-  open_weights,
-  save_weights,
-)
+from yue_jax.checkpoint import DataDescription
 from yue_jax.checkpoint_chunks import ArrayWriter
 from yue_jax.exchange import blocks, checksums, folder, shards
 from yue_jax.exchange.mean import mean_weights
 from yue_jax.train.state import resize_vocabulary
+from yue_jax.weights import open_weights, save_weights
 
 SOURCE = "the weights of this test"
 

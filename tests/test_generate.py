@@ -9,12 +9,13 @@ import pytest
 
 from tests import tiny
 from tools import generate
-from yue_jax.checkpoint import DataDescription, Weights, save_weights
+from yue_jax.checkpoint import DataDescription
 from yue_jax.config import MeshConfig
 from yue_jax.sampling import decode, song, song_folder, stages, windows
 from yue_jax.tokenizer import train_tokenizer
 from yue_jax.train.state import init_params
 from yue_jax.vocab import Vocab
+from yue_jax.weights import Weights, save_weights
 
 LYRICS = "[verse 1]\nba to ki\n\n[pre-chorus]\nme da\n\n[outro]\nba\n"
 PHRASES = [

@@ -14,7 +14,7 @@ import pytest
 from tests import songs_on_disk as disk
 from tests import tiny
 from tools import export_lora
-from yue_jax import checkpoint, config, lora
+from yue_jax import config, lora
 from yue_jax.checkpoint_arrays import fingerprint
 from yue_jax.config import MeshConfig
 from yue_jax.data.preparing.prepare import prepare
@@ -26,6 +26,13 @@ from yue_jax.train.replay import Replay
 from yue_jax.train.start import load_base
 from yue_jax.train.state import decoder_graph, init_params
 from yue_jax.vocab import Vocab
+from yue_jax.weights import (
+  Adapters,
+  Weights,
+  load_adapters,
+  load_weights,
+  save_weights,
+)
 
 ONE = MeshConfig()
 STEPS, SAVED = 4, 2
@@ -64,7 +71,7 @@ def write_base(path: pathlib.Path, model: dict, vocab: Vocab, seed: int):
   cfg = config.ModelConfig(**model)
   with jax.set_mesh(tiny.mesh(ONE)):
     params = jax.jit(lambda: init_params(cfg, seed))()
-  checkpoint.save_weights(path, checkpoint.Weights(cfg, vocab, 0, params))
+  save_weights(path, Weights(cfg, vocab, 0, params))
 
 
 def open_run(tree: dict, run_dir: pathlib.Path) -> loop.Run:
@@ -92,8 +99,8 @@ def interrupted(run: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
   return copy
 
 
-def adapters_of(run_dir: pathlib.Path) -> checkpoint.Adapters:
-  return checkpoint.load_adapters(run_dir, tiny.mesh(ONE))
+def adapters_of(run_dir: pathlib.Path) -> Adapters:
+  return load_adapters(run_dir, tiny.mesh(ONE))
 
 
 def assert_same(a, b) -> None:
@@ -132,14 +139,14 @@ def test_other_weights_are_refused_by_fingerprint(tree, run, tmp_path):
   copy, mesh = interrupted(run, tmp_path), tiny.mesh(ONE)
   other = pathlib.Path(tree["initial_weights"]).parent / "other"
   prints = [
-    fingerprint(checkpoint.load_weights(path, mesh).params)
+    fingerprint(load_weights(path, mesh).params)
     for path in (tree["initial_weights"], other)
   ]
   message = f"fingerprint {prints[0]}, but those of {other} have {prints[1]}"
   with pytest.raises(ValueError, match=message):
     open_run({**tree, "initial_weights": str(other)}, copy)
   with pytest.raises(ValueError, match=message):
-    checkpoint.load_weights(run, mesh, base=other)
+    load_weights(run, mesh, base=other)
 
 
 def test_other_adapters_are_another_course(tree, run, tmp_path):
@@ -150,8 +157,8 @@ def test_other_adapters_are_another_course(tree, run, tmp_path):
 
 def test_loading_merges(tree, run):
   mesh = tiny.mesh(MeshConfig(fsdp=2))
-  merged = checkpoint.load_weights(run, mesh)
-  base = checkpoint.load_weights(tree["initial_weights"], mesh)
+  merged = load_weights(run, mesh)
+  base = load_weights(tree["initial_weights"], mesh)
   assert (merged.step, merged.model.vocab_size) == (STEPS, 512)
   np.testing.assert_array_equal(
     merged.params["embed"], np.asarray(base.params["embed"])[:512]
@@ -168,12 +175,12 @@ def test_loading_merges(tree, run):
 def test_what_adapters_need_is_said(tree, run, tmp_path):
   mesh = tiny.mesh(ONE)
   with pytest.raises(FileNotFoundError, match="nowhere") as error:
-    checkpoint.load_weights(run, mesh, base=tmp_path / "nowhere")
+    load_weights(run, mesh, base=tmp_path / "nowhere")
   assert tree["initial_weights"] in error.value.__notes__[0]
   with pytest.raises(ValueError, match="holds adapters, expected whole"):
     open_run({**tree, "initial_weights": str(run)}, tmp_path / "new")
   with pytest.raises(ValueError, match="whole weights, expected adapters"):
-    checkpoint.load_adapters(tree["initial_weights"], mesh)
+    load_adapters(tree["initial_weights"], mesh)
 
 
 def test_a_step_is_replayed(run):
@@ -235,7 +242,7 @@ def test_exported_adapters_give_our_logits(tree, run, tmp_path, merged, capsys):
     model = llama.from_pretrained(tmp_path / "out")
   else:
     mesh = tiny.mesh(ONE)
-    base = checkpoint.load_weights(tree["initial_weights"], mesh)
+    base = load_weights(tree["initial_weights"], mesh)
     export_folder(
       tmp_path / "base",
       base,

@@ -18,13 +18,13 @@ import pytest
 
 from tests import tiny
 from yue_jax import presets
-from yue_jax.checkpoint import Weights, load_weights
 from yue_jax.config import MeshConfig, ModelConfig
 from yue_jax.exchange.folder import export_folder, import_folder
 from yue_jax.model import Decoder
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.train.state import decoder_graph, init_params
 from yue_jax.vocab import Vocab
+from yue_jax.weights import Weights, load_weights
 
 torch = pytest.importorskip(
   "torch", reason="parity needs PyTorch, which is not installed"

@@ -8,11 +8,12 @@ import pytest
 
 from tests import tiny
 from yue_jax import config
-from yue_jax.checkpoint import Checkpointer, DataDescription, Weights
+from yue_jax.checkpoint import Checkpointer, DataDescription
 from yue_jax.model import Decoder
 from yue_jax.optimizer import learning_rate, make_optimizer
 from yue_jax.sampling import stages
 from yue_jax.train.state import init_params, init_state
+from yue_jax.weights import Weights
 
 DATA = DataDescription(tokenizer="t", window=25)
 WEIGHTS = Weights(tiny.MODEL, tiny.VOCAB, 0, {})

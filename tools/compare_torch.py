@@ -16,8 +16,9 @@ import numpy as np
 import torch
 import transformers
 
-from yue_jax import checkpoint, config, sharding
+from yue_jax import config, sharding
 from yue_jax.sampling.stages import decoder_of
+from yue_jax.weights import load_weights
 
 
 def main() -> None:
@@ -31,7 +32,7 @@ def main() -> None:
 
 def compare(path, folder, tokens: int) -> dict[str, float]:
   mesh = sharding.make_mesh(config.MeshConfig(), jax.devices()[:1])
-  weights = checkpoint.load_weights(path, mesh)
+  weights = load_weights(path, mesh)
   rng = np.random.default_rng(0)
   ids = rng.integers(0, weights.vocab.size, (4, tokens))
   ours, theirs = _logits(weights, mesh, ids), _torch_logits(folder, ids)

@@ -20,12 +20,12 @@ import sys
 
 import jax
 
-from yue_jax.checkpoint import load_adapters, load_weights
 from yue_jax.config import MeshConfig
 from yue_jax.exchange.adapter import export_adapter
 from yue_jax.exchange.folder import export_folder
 from yue_jax.exchange.shards import DTYPES
 from yue_jax.sharding import make_mesh
+from yue_jax.weights import load_adapters, load_weights
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -46,7 +46,6 @@ import jax
 import numpy as np
 
 from yue_jax import lengths
-from yue_jax.checkpoint import Weights
 from yue_jax.config import MeshConfig
 from yue_jax.encoding import Phrases
 from yue_jax.sampling import jobs, song, song_folder, stages, studio, windows
@@ -55,6 +54,7 @@ from yue_jax.sampling.logits import GREEDY, Sampling
 from yue_jax.sampling.studio import Models, codebooks_of
 from yue_jax.sharding import make_mesh
 from yue_jax.tokenizer import Tokenizer
+from yue_jax.weights import Weights
 
 _INTERRUPTED = 130  # what a shell makes of SIGINT
 

@@ -13,9 +13,9 @@ from flax import traverse_util
 import numpy as np
 import safetensors.numpy
 
-from yue_jax.checkpoint import Adapters
 from yue_jax.exchange import table
 from yue_jax.exchange.config import write_json
+from yue_jax.weights import Adapters
 from yue_jax.whole_directory import whole_directory
 
 _PREFIX = "base_model.model."
@@ -31,7 +31,7 @@ def export_adapter(
 
   Args:
     out: folder to make; must not exist.
-    adapters: as `checkpoint.load_adapters` gives them.
+    adapters: as `weights.load_adapters` gives them.
     base_model: name or folder of the model they belong to, for those who load
       them by `AutoPeftModel`.
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from yue_jax import accounting
-from yue_jax.checkpoint import Weights
 from yue_jax.config import ModelConfig
 from yue_jax.vocab import SPECIALS, Vocab
+from yue_jax.weights import Weights
 
 _CARD = """\
 ---

@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from yue_jax.checkpoint import DataDescription, Weights, save_staged
+from yue_jax.checkpoint import DataDescription
 from yue_jax.checkpoint_chunks import ArrayWriter
 from yue_jax.config import ModelConfig, read
 from yue_jax.exchange import checksums, config, shards, table, tokenizer
@@ -27,6 +27,7 @@ from yue_jax.exchange.card import model_card
 from yue_jax.exchange.transfer import read_arrays, write_shards
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.vocab import RELEASED, Vocab
+from yue_jax.weights import Weights, save_staged
 from yue_jax.whole_directory import resumable_directory, whole_directory
 
 VOCABULARY = "vocabulary.json"
@@ -51,7 +52,7 @@ def export_folder(
 
   Args:
     out: folder to make; must not exist.
-    weights: float32 parameters, in memory or as `checkpoint.open_weights` and
+    weights: float32 parameters, in memory or as `weights.open_weights` and
       `mean.mean_weights` give them.
     dtype: how they are stored: float32, bfloat16 or float16.
     shard_bytes: most bytes of tensors in one file.
@@ -130,7 +131,7 @@ def import_folder(
     workers: how many tensors are read at once.
 
   Returns:
-    The directory of the checkpoint, as `checkpoint.save_weights` writes it.
+    The directory of the checkpoint, as `weights.save_weights` writes it.
 
   Raises:
     ValueError: config or tensors are not those of our decoder, or damaged.

@@ -5,15 +5,15 @@ import dataclasses
 
 import jax
 
-from yue_jax.checkpoint import Weights, check_same_model
 from yue_jax.checkpoint_chunks import MeanArray
+from yue_jax.weights import Weights, check_same_model
 
 
 def mean_weights(opened: Sequence[Weights]) -> Weights:
   """The mean of weights, which says of itself what the last of them does.
 
   Args:
-    opened: two or more, as `checkpoint.open_weights` gives them.
+    opened: two or more, as `weights.open_weights` gives them.
 
   Raises:
     ValueError: they are of different models, vocabularies, tokenizers or

@@ -12,14 +12,10 @@ import os
 from flax import nnx
 import jax
 
-from yue_jax.checkpoint import (
-  Weights,
-  find_checkpoint,
-  load_weights,
-  read_description,
-)
+from yue_jax.checkpoint import find_checkpoint, read_description
 from yue_jax.model import Decoder
 from yue_jax.train.state import decoder_graph
+from yue_jax.weights import Weights, load_weights
 
 RELEASED_WINDOW = 300  # frames, six seconds
 
@@ -27,7 +23,9 @@ RELEASED_WINDOW = 300  # frames, six seconds
 def load_stage(
   path: str | os.PathLike[str], mesh: jax.sharding.Mesh, *, stage: int
 ) -> Weights:
-  """`checkpoint.load_weights`, for a checkpoint of stage 1 or 2.
+  """`weights.load_weights`, for a checkpoint of stage 1 or 2.
+
+  Weights are cast to the dtype of activations here, once.
 
   Raises:
     ValueError: it was trained for the other stage, or does not fit the mesh.
@@ -40,7 +38,7 @@ def load_stage(
       f"{path} was trained on documents of kind {sorted(kinds)}, those of"
       f" stage {3 - stage}; expected a checkpoint of stage {stage}"
     )
-  return load_weights(path, mesh)
+  return load_weights(path, mesh, dtype=None)
 
 
 def trained_on(path: str | os.PathLike[str]) -> set[str]:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from yue_jax import codec
-from yue_jax.checkpoint import Weights
 from yue_jax.encoding import Phrases
 from yue_jax.progress import Progress
 from yue_jax.sampling import jobs, prompts, song, song_folder, stages, windows
@@ -24,6 +23,7 @@ from yue_jax.sampling.logits import Sampling
 from yue_jax.sampling.passes import check_room
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.vocab import MAX_CODEBOOKS, Vocab
+from yue_jax.weights import Weights
 
 RANGES = {"own": windows.own_ranges, "released": windows.released_ranges}
 

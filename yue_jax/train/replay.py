@@ -28,6 +28,7 @@ from yue_jax.train.rows import Row, batch_layout, rows_of_step
 from yue_jax.train.start import load_base
 from yue_jax.train.state import init_params, init_state
 from yue_jax.train.step import Batch, make_eval_step, make_train_step
+from yue_jax.weights import load_adapters, load_weights
 
 GradientReport = dict[str, dict[str, np.ndarray]]
 
@@ -151,9 +152,9 @@ class Replay:
   def _saved(self, step_dir: epath.Path) -> dict:
     """All parameters at a checkpoint of the run."""
     if self.cfg.lora is None:
-      return checkpoint.load_weights(step_dir, self._mesh).params
+      return load_weights(step_dir, self._mesh).params
     base = load_base(self.cfg, self._mesh)
-    adapters = checkpoint.load_adapters(step_dir, self._mesh)
+    adapters = load_adapters(step_dir, self._mesh)
     checkpoint.check_base(
       base.fingerprint, adapters.base, self.cfg.initial_weights
     )

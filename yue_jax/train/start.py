@@ -6,7 +6,6 @@ from typing import NamedTuple
 import jax
 import optax
 
-from yue_jax import checkpoint
 from yue_jax.checkpoint import Checkpointer
 from yue_jax.config import RunConfig
 from yue_jax.train.state import (
@@ -16,6 +15,11 @@ from yue_jax.train.state import (
   freeze,
   init_params,
   resize_vocabulary,
+)
+from yue_jax.weights import (
+  check_same_model,
+  load_fingerprinted,
+  load_weights,
 )
 
 
@@ -30,8 +34,8 @@ def load_base(cfg: RunConfig, mesh: jax.sharding.Mesh) -> Base:
   """The weights that a run freezes; empty for a run that trains them all."""
   if cfg.lora is None:
     return Base({}, "")
-  weights, fingerprint = checkpoint.load_base(cfg.initial_weights, mesh)
-  checkpoint.check_same_model(weights, cfg.model, cfg.vocab)
+  weights, fingerprint = load_fingerprinted(cfg.initial_weights, mesh)
+  check_same_model(weights, cfg.model, cfg.vocab)
 
   def frozen(params):
     return freeze(resize_vocabulary(params, cfg.model.vocab_size), cfg.model)
@@ -60,8 +64,8 @@ def start(
   if base.frozen:
     return jax.jit(lambda params: begin(cfg, params, tx))(base.frozen), 0
   if cfg.initial_weights:
-    weights = checkpoint.load_weights(cfg.initial_weights, mesh)
-    checkpoint.check_same_model(weights, cfg.model, cfg.vocab)
+    weights = load_weights(cfg.initial_weights, mesh)
+    check_same_model(weights, cfg.model, cfg.vocab)
 
     def given(params):
       return begin(cfg, resize_vocabulary(params, cfg.model.vocab_size), tx)
