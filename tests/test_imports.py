@@ -21,7 +21,7 @@ SONGS = {
 MODEL = {"model", "attention", "losses", "lora", "optimizer", "sharding"}
 TRAINER = {
   "train", "checkpoint", "checkpoint_arrays", "checkpoint_chunks",
-  "checkpoint_files", "continuation", "main",
+  "checkpoint_files", "continuation", "main", "weights",
 }  # fmt: skip
 ABOVE_SONGS = {"data", "world", "sampling", "config"} | MODEL | TRAINER
 # module or package -> packages of ours it must not import
@@ -43,7 +43,8 @@ FORBIDDEN = {
   "world": {"data", "sampling", "config"} | MODEL | TRAINER,
   "data": {"world", "sampling", "config"} | MODEL | TRAINER,
   **{name: {"data", "world", "sampling"} | SONGS | TRAINER for name in MODEL},
-  "checkpoint": {"data", "world", "sampling"} | SONGS,
+  "checkpoint": {"data", "world", "sampling", "weights"} | SONGS,
+  "weights": {"data", "world", "sampling"} | SONGS,
   "checkpoint_arrays": {"*"},
   "checkpoint_chunks": ABOVE_SONGS - {"checkpoint_arrays"} | SONGS,
   "checkpoint_files": {"*"},
@@ -52,7 +53,7 @@ FORBIDDEN = {
   "sampling": {"data", "world", "main"},
   "train": {"world", "sampling", "main"} | SONGS,
   "processes": {"*"},
-  "planner": {"data", "world", "sampling", "checkpoint", "main"} | SONGS,
+  "planner": {"data", "world", "sampling", "checkpoint", "weights", "main"} | SONGS,
   "main": {"world", "sampling"} | SONGS,
   "__init__": {"*"},
 }  # fmt: skip
@@ -80,7 +81,7 @@ DATA = {
 ONLY_IN = {
   "jax": MODEL
   | {"train", "checkpoint", "checkpoint_arrays", "checkpoint_chunks"}
-  | {"main", "metrics", "processes"}
+  | {"main", "metrics", "processes", "weights"}
   | {"exchange", "sampling", "planner"}
   | {"data/pipeline"},
   "ml_collections": {"main"},
