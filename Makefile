@@ -28,7 +28,7 @@ demo-long: $(VENV)/.demo
 	$(RUN) tools/demo.py --out runs/demo-long --size long
 
 test: $(VENV)/.test
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses=2 --dist=loadfile
 
 bench: $(VENV)/.test
 	@mkdir -p runs/bench

@@ -54,6 +54,7 @@ setuptools.setup(
       *PLOTS,
       "jax[tpu]",  # its compiler also runs where there is no TPU
       "pytest>=9.2,<10",
+      "pytest-xdist>=3.8,<4",
       "ruff>=0.17,<0.18",
     ],
   },
