@@ -91,7 +91,8 @@ def at_context(decoder: Decoder, work: Work, context: int) -> dict[str, float]:
       (time.perf_counter(), time.process_time(), len(decoded[0].tokens))
     ),
   )
-  # The turn before the last has ended: no prompt is read from here on.
+  # From the end of the turn before the last one: the prompt is read by then,
+  # and the program, which both turns share, is compiled.
   (began, cpu, before), (ended, cpu_ended, after) = turns[-2:]
   return {
     "token_seconds": (ended - began) / (after - before),

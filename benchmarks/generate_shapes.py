@@ -61,7 +61,7 @@ _SMALL = Vocab.small(1000, codes=128)
 WORKS = {
   # 0.1 M, and 0.3 M of embeddings.
   "tiny": _work(
-    presets.tiny(_SMALL.padded_size(128)), _SMALL, window=50, drawn=256
+    presets.tiny(_SMALL.padded_size(128)), _SMALL, window=300, drawn=256
   ),
   # 26 M, and 86 M of embeddings: the released vocabulary.
   "100m": _work(

@@ -97,13 +97,16 @@ def cached_attention(
   b, t, n, h = q.shape
   grouped = (b, t, k.shape[1], n // k.shape[1], h)
   q = jax.lax.reshape(q, grouped, out_sharding=SPECS.heads_btkgh)
+  # Queries and weights on the left, results as the products give them: what is
+  # transposed has one token, and never so much as the slots.
   logits = jnp.einsum(
-    "BTKGH,BKSH->BKGTS",
-    q * h**-0.5,
+    "BKGTH,BKSH->BKGTS",
+    jnp.moveaxis(q * h**-0.5, 1, 3),
     k,
     preferred_element_type=jnp.float32,
   )
-  y = jnp.einsum("BKGTS,BKSH->BTKGH", _weights(logits, mask, v.dtype), v)
+  weights = _weights(logits, mask, v.dtype)
+  y = jnp.moveaxis(jnp.einsum("BKGTS,BKSH->BKGTH", weights, v), 3, 1)
   return jax.lax.reshape(y, (b, t, n, h), out_sharding=SPECS.heads_btnh)
 
 
