@@ -53,7 +53,9 @@ FORBIDDEN = {
   "sampling": {"data", "world", "main"},
   "train": {"world", "sampling", "main"} | SONGS,
   "processes": {"*"},
-  "planner": {"data", "world", "sampling", "checkpoint", "weights", "main"} | SONGS,
+  "planner": {"data", "world", "sampling", "main"}
+  | {"checkpoint", "weights"}
+  | SONGS,
   "main": {"world", "sampling"} | SONGS,
   "__init__": {"*"},
 }  # fmt: skip
