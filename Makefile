@@ -2,7 +2,7 @@
 #   make demo   the whole way in the small world, about a quarter of an hour
 #   make test   the suite
 # and make bench measures (tables here, figures in runs/bench; benchmarks/ says
-# what of), half an hour on two cores that have nothing else to do.
+# what of), most of an hour on two cores that have nothing else to do.
 # PYTHON   interpreter that makes the environment
 # TORCH    pip arguments for a CPU build of PyTorch, with which exported weights
 #          are checked; where pip finds none, or with TORCH=, these checks say

@@ -1,8 +1,8 @@
 """Packaging; settings of tools are in pyproject.toml.
 
 Lower bounds are the versions the suite ran with on Python 3.11; the upper
-ones exclude what it has not seen (it also ran on 3.12 with jax 0.12.0 and
-flax 0.12.12). Grain and Orbax write formats of their own, hence the tight
+ones exclude what has not been seen (parts of it ran on 3.12 with jax 0.12.0
+and flax 0.12.12). Grain and Orbax write formats of their own, hence the tight
 ranges.
 """
 
