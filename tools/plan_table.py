@@ -91,6 +91,13 @@ ROWS = (
   Row("stage 1 2B, 16,384", f"{_LONG}:2b", "v6e:8x8", 2),
   Row("stage 2 1B, 8,192", _STAGE2, "v6e:8x8", 0),
   *_seven_billion("stage 1 7B, 8,192", _STAGE1, 1, 2),
+  *(
+    Row("stage 1 7B, 8,192", f"{_STAGE1}:7b", topology, 1, layout)
+    for topology, layout in (
+      ("v5p:2x2x4", _mesh(16, 48, 2)),
+      ("v5p:8x16x16", _mesh(256, 3, 2, context=8)),
+    )
+  ),
   Row(
     "stage 1 7B, 8,192, all kept",
     f"{_STAGE1}:7b",
