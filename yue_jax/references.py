@@ -161,7 +161,8 @@ def counter_hash(*counters: np.ndarray | int, purpose: str) -> np.ndarray:
   Each counter in turn passes through the finalizer of SplitMix64 (Steele, Lea
   and Flood 2014); `purpose` keeps draws apart that share their counters.
   """
-  return np.uint64(_hash(counters, purpose))
+  state = _hash(counters, purpose)
+  return np.uint64(state) if isinstance(state, int) else state
 
 
 def uniform(*counters: np.ndarray | int, purpose: str) -> np.ndarray | float:
