@@ -139,10 +139,8 @@ def _forward_and_back(hidden, head, targets, weights, *, z_loss, chunk):
 
   def one(carry, tokens):
     total, d_rows = carry
-    hidden, _, weights = tokens
-    at = _losses(*tokens, rows=rows, z_loss=z_loss)
-    d_logits = _d_logits(at, weights, z_loss).astype(hidden.dtype)
-    d_hidden = jnp.einsum("CV,VD->CD", d_logits, rows)
+    hidden, *_ = tokens
+    at, d_logits, d_hidden = _losses_and_back(*tokens, rows=rows, z_loss=z_loss)
     d_rows += _product("CV,CD->VD", d_logits, hidden)
     return (total + at.objective, d_rows), (at.nats, d_hidden)
 
@@ -165,10 +163,7 @@ def _forward_and_back_to_hidden(
   rows = _gathered(_after(hidden, head), hidden.dtype)
 
   def one(total, tokens):
-    hidden, _, weights = tokens
-    at = _losses(*tokens, rows=rows, z_loss=z_loss)
-    d_logits = _d_logits(at, weights, z_loss).astype(hidden.dtype)
-    d_hidden = jnp.einsum("CV,VD->CD", d_logits, rows)
+    at, _, d_hidden = _losses_and_back(*tokens, rows=rows, z_loss=z_loss)
     return total + at.objective, (at.nats, d_hidden)
 
   chunks = _chunked((hidden, targets, weights), chunk)
@@ -202,14 +197,17 @@ def _losses(hidden, targets, weights, *, rows, z_loss) -> _Losses:
   return _Losses(objective, nats, normaliser, logits, hit)
 
 
-def _d_logits(
-  at: _Losses, weights: Float[Array, " C"], z_loss: float
-) -> Float[Array, "C V"]:
-  """Gradient of the objective of one chunk by its logits."""
+def _losses_and_back(
+  hidden, targets, weights, *, rows, z_loss
+) -> tuple[_Losses, Float[Array, "C V"], Float[Array, "C D"]]:
+  """Of one chunk, with the gradients of the objective by logits and hidden."""
+  at = _losses(hidden, targets, weights, rows=rows, z_loss=z_loss)
   # nats = normaliser - chosen logit, and d normaliser / d logits = softmax.
   softmax = jnp.exp(at.logits - at.normaliser[:, None])
   slope = (1.0 + 2.0 * z_loss * at.normaliser)[:, None]
-  return weights[:, None] * (slope * softmax - at.hit)
+  d_logits = weights[:, None] * (slope * softmax - at.hit)
+  d_logits = d_logits.astype(hidden.dtype)
+  return at, d_logits, jnp.einsum("CV,VD->CD", d_logits, rows)
 
 
 def _gathered(head: Float[Array, "V D"], dtype) -> Float[Array, "V D"]:
