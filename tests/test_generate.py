@@ -9,9 +9,10 @@ import pytest
 
 from tests import tiny
 from tools import generate
-from yue_jax.checkpoint import DataDescription
+from yue_jax.checkpoint import DataDescription, find_checkpoint
+from yue_jax.checkpoint_files import fingerprint
 from yue_jax.config import MeshConfig
-from yue_jax.sampling import decode, song, song_folder, stages, windows
+from yue_jax.sampling import decode, song, song_folder, windows
 from yue_jax.tokenizer import train_tokenizer
 from yue_jax.train.state import init_params
 from yue_jax.vocab import Vocab
@@ -122,7 +123,9 @@ def test_files_and_settings(made, whole):
   checkpoints = described["checkpoints"]
   assert [checkpoints[s]["step"] for s in ("stage1", "stage2")] == [7, 7]
   prints = [checkpoints[s]["fingerprint"] for s in ("stage1", "stage2")]
-  assert prints == [stages.fingerprint(made / s) for s in ("stage1", "stage2")]
+  assert prints == [
+    fingerprint(find_checkpoint(made / s)) for s in ("stage1", "stage2")
+  ]
   assert prints[0] != prints[1]
   assert sorted(path.name for path in whole.iterdir()) == [
     *("song.json", "stage1", "stage2"),

@@ -21,10 +21,10 @@ import sys
 
 from yue_jax.checkpoint import find_checkpoint
 from yue_jax.checkpoint_files import fingerprint
-from yue_jax.exchange.folder import WORKERS, check_stage, export_folder
+from yue_jax.exchange.folder import WORKERS, export_folder
 from yue_jax.exchange.mean import mean_weights
 from yue_jax.exchange.shards import DTYPES
-from yue_jax.weights import open_weights
+from yue_jax.weights import check_stage, open_weights
 
 
 def main(argv: list[str] | None = None) -> None:

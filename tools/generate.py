@@ -46,6 +46,8 @@ import jax
 import numpy as np
 
 from yue_jax import lengths
+from yue_jax.checkpoint import find_checkpoint
+from yue_jax.checkpoint_files import fingerprint
 from yue_jax.config import MeshConfig
 from yue_jax.encoding import Phrases
 from yue_jax.sampling import jobs, song, song_folder, stages, studio, windows
@@ -105,7 +107,7 @@ def load(args: argparse.Namespace, mesh: jax.sharding.Mesh) -> Models:
   window = stages.window_of(second, args.window)
   check_together(first, second, tokenizer, args)
   check_window(second, window, args)
-  if not stages.trained_on(args.stage2):
+  if not second.kinds:
     check_residuals(second, window, args, mesh)
   description = {
     "settings": {
@@ -117,7 +119,10 @@ def load(args: argparse.Namespace, mesh: jax.sharding.Mesh) -> Models:
       },
     },
     "checkpoints": {
-      name: {"step": weights.step, "fingerprint": stages.fingerprint(path)}
+      name: {
+        "step": weights.step,
+        "fingerprint": fingerprint(find_checkpoint(path)),
+      }
       for name, weights, path in (
         ("stage1", first, args.stage1),
         ("stage2", second, args.stage2),

@@ -111,11 +111,39 @@ def load_weights(
   run, weights = _described(step_dir)
   dtype = dtype or weights.model.dtype
   if "base" in run:
-    params = _merged(load_adapters(step_dir, mesh), mesh, base, dtype)
+    adapters = _read_adapters(step_dir, run, weights, mesh)
+    params = _merged(adapters, mesh, base, dtype)
   else:
     like = _params_like(weights.model, mesh, dtype)
     params = _restore(step_dir, mesh, like)
   return dataclasses.replace(weights, params=params)
+
+
+def describe_weights(path: epath.PathLike) -> Weights:
+  """What a checkpoint says of its weights, `params` left out.
+
+  Raises:
+    FileNotFoundError: there is no finished checkpoint.
+    OSError: it is damaged.
+  """
+  _, weights = _described(find_checkpoint(path))
+  return weights
+
+
+def check_stage(
+  weights: Weights, stage: int | None, *, of: epath.PathLike
+) -> None:
+  """Refuses weights that are known to be of another stage than expected.
+
+  Raises:
+    ValueError: names the kinds of documents they were trained on.
+  """
+  windows = any(kind.endswith("window") for kind in weights.kinds)
+  if stage is not None and weights.kinds and windows != (stage == 2):
+    raise ValueError(
+      f"{of} was trained on documents of kind {sorted(weights.kinds)}, those"
+      f" of stage {3 - stage}; expected weights of stage {stage}"
+    )
 
 
 def open_weights(path: epath.PathLike) -> Weights:
@@ -157,19 +185,7 @@ def load_adapters(path: epath.PathLike, mesh: jax.sharding.Mesh) -> Adapters:
     raise ValueError(
       f"{step_dir} holds whole weights, expected adapters: a run with `lora`"
     )
-  cfg = read(LoraConfig, run["config"]["lora"], "lora")
-  like = _params_like(weights.model, mesh, "float32")
-  with jax.set_mesh(mesh):
-    like = jax.eval_shape(lambda: lora.init_adapters(like, cfg, seed=0))
-  return Adapters(
-    model=weights.model,
-    vocab=weights.vocab,
-    step=weights.step,
-    lora=cfg,
-    params=_restore(step_dir, mesh, like),
-    initial_weights=run["config"]["initial_weights"],
-    base=run["base"],
-  )
+  return _read_adapters(step_dir, run, weights, mesh)
 
 
 def load_fingerprinted(
@@ -182,13 +198,15 @@ def load_fingerprinted(
     OSError: there is no finished checkpoint, or it is damaged.
   """
   step_dir = find_checkpoint(path)
-  if "base" in read_description(step_dir):
+  run, weights = _described(step_dir)
+  if "base" in run:
     raise ValueError(
       f"initial_weights={path} holds adapters, expected whole weights; merge"
       " them first (tools/export_lora.py --merged, then tools/import_hf.py)"
     )
-  weights = load_weights(step_dir, mesh)
-  return weights, fingerprint(weights.params)
+  like = _params_like(weights.model, mesh, "float32")
+  params = _restore(step_dir, mesh, like)
+  return dataclasses.replace(weights, params=params), fingerprint(params)
 
 
 def save_weights(run_dir: epath.PathLike, weights: Weights) -> epath.Path:
@@ -281,6 +299,28 @@ def check_same_model(
     raise ValueError(
       "the initial weights are of another model:\n  " + "\n  ".join(wrong)
     )
+
+
+def _read_adapters(
+  step_dir: epath.Path,
+  run: Mapping[str, Any],
+  weights: Weights,
+  mesh: jax.sharding.Mesh,
+) -> Adapters:
+  """The adapters of a checkpoint that was described already."""
+  cfg = read(LoraConfig, run["config"]["lora"], "lora")
+  like = _params_like(weights.model, mesh, "float32")
+  with jax.set_mesh(mesh):
+    like = jax.eval_shape(lambda: lora.init_adapters(like, cfg, seed=0))
+  return Adapters(
+    model=weights.model,
+    vocab=weights.vocab,
+    step=weights.step,
+    lora=cfg,
+    params=_restore(step_dir, mesh, like),
+    initial_weights=run["config"]["initial_weights"],
+    base=run["base"],
+  )
 
 
 def _params_like(

@@ -27,7 +27,7 @@ from yue_jax.exchange.card import model_card
 from yue_jax.exchange.transfer import read_arrays, write_shards
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.vocab import RELEASED, Vocab
-from yue_jax.weights import Weights, save_staged
+from yue_jax.weights import Weights, check_stage, save_staged
 from yue_jax.whole_directory import resumable_directory, whole_directory
 
 VOCABULARY = "vocabulary.json"
@@ -160,22 +160,6 @@ def import_folder(
     described = dataclasses.replace(weights, model=cfg)
     checkpoint = save_staged(partial, described, writer)
   return out / pathlib.Path(checkpoint).relative_to(partial.absolute())
-
-
-def check_stage(
-  weights: Weights, stage: int | None, *, of: str | os.PathLike[str]
-) -> None:
-  """Refuses weights that are known to be of another stage than expected.
-
-  Raises:
-    ValueError: names the kinds of documents they were trained on.
-  """
-  windows = any(kind.endswith("window") for kind in weights.kinds)
-  if stage is not None and weights.kinds and windows != (stage == 2):
-    raise ValueError(
-      f"{of} was trained on documents of kind {sorted(weights.kinds)}, those"
-      f" of stage {3 - stage}; expected weights of stage {stage}"
-    )
 
 
 def _with_rows(weights: Weights, rows: int | None) -> ModelConfig:
