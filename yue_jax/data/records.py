@@ -23,9 +23,10 @@ import hashlib
 import itertools
 import pathlib
 import struct
+import threading
 from typing import Self
 
-from array_record.python import array_record_data_source, array_record_module
+from array_record.python import array_record_module
 import numpy as np
 
 from yue_jax.encoding import EncodedSection, EncodedSong
@@ -36,8 +37,11 @@ _SONG = 0x32474E53  # "SNG2"
 _WINDOWS = 0x31444E57  # "WND1"
 _SONG_NUMBERS = 2 + len(TRACKS) + 3  # of a song's first line above
 _SECTION_NUMBERS = 5
+_Reader = array_record_module.ArrayRecordReader
 _ID, _CODE = np.dtype("<i4"), np.dtype("<u2")  # strings are parsed each time
-_OPTIONS = "group_size:1,uncompressed"
+_WRITING = "group_size:1,uncompressed"
+_READING = "readahead_buffer_size:0,max_parallelism:0"  # at random
+_BUFFER = 1 << 15  # bytes that a reader asks the file for at a time
 
 
 def encode_song_record(song: EncodedSong) -> bytes:
@@ -142,7 +146,7 @@ class ShardWriter:
     self.path = path
     self.records = 0
     self._hash = hashlib.sha256()
-    self._writer = array_record_module.ArrayRecordWriter(str(path), _OPTIONS)
+    self._writer = array_record_module.ArrayRecordWriter(str(path), _WRITING)
 
   def write(self, record: bytes) -> None:
     self._writer.write(record)
@@ -181,9 +185,8 @@ class Records(Sequence[bytes]):
       _expect_whole(directory / shard.name, shard.bytes)
     self._paths = [directory / shard.name for shard in shards]
     self._ends = list(itertools.accumulate(s.records for s in shards))
-    self._source = shards and array_record_data_source.ArrayRecordDataSource(
-      [f"{directory / shard.name}[0:{shard.records}]" for shard in shards]
-    )
+    self._readers: list[_Reader | None] = [None] * len(shards)
+    self._opening = threading.Lock()
 
   def __len__(self) -> int:
     return self._ends[-1] if self._ends else 0
@@ -191,15 +194,26 @@ class Records(Sequence[bytes]):
   def __getitem__(self, number: int) -> bytes:
     if not 0 <= number < len(self):
       raise IndexError(f"record {number} of {len(self)}")
+    shard = bisect.bisect_right(self._ends, number)
+    number -= self._ends[shard - 1] if shard else 0
     try:
-      return self._source[number]
+      # A list of numbers would be looked up in the list of all records of the
+      # shard, each time; seeking would hold the interpreter's lock.
+      return self._reader(shard).read(number, number + 1)[0]
     except Exception as error:  # the reader has no class of its own for them
-      shard = bisect.bisect_right(self._ends, number)
-      first = self._ends[shard - 1] if shard else 0
       raise ValueError(
-        f"record {number - first} of {self._paths[shard]} cannot be read:"
-        f" {error}; copy the data set again, or prepare the songs anew"
+        f"record {number} of {self._paths[shard]} cannot be read: {error};"
+        " copy the data set again, or prepare the songs anew"
       ) from error
+
+  def _reader(self, shard: int) -> _Reader:
+    if self._readers[shard] is None:
+      with self._opening:
+        path = str(self._paths[shard])
+        self._readers[shard] = self._readers[shard] or _Reader(
+          path, _READING, file_reader_buffer_size=_BUFFER
+        )
+    return self._readers[shard]
 
 
 def _expect_whole(path: pathlib.Path, size: int) -> None:
