@@ -96,7 +96,7 @@ def test_what_a_refused_step_needs_is_read_from_the_message():
     refused="RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory"
     " required for HLO temporaries (85.59G) exceeds available HBM (15.75G).",
   )
-  assert refused.needed_gib == 85.59
+  assert refused.needed == round(85.59 * 2**30)
   used = "RESOURCE_EXHAUSTED: Used 512.5M of 15.75G hbm. Exceeded"
-  assert dataclasses.replace(refused, refused=used).needed_gib == 512.5 / 1024
-  assert dataclasses.replace(refused, refused="RESOURCE").needed_gib is None
+  assert dataclasses.replace(refused, refused=used).needed == 512.5 * 2**20
+  assert dataclasses.replace(refused, refused="RESOURCE").needed is None

@@ -188,3 +188,11 @@ def on_mesh(mesh: Mesh, tree):
     )
 
   return jax.tree.map(place, tree)
+
+
+def device_bytes(tree) -> int:
+  """Bytes of arrays, or of abstract ones with layouts, on one device."""
+  return sum(
+    math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
+    for x in jax.tree.leaves(tree)
+  )

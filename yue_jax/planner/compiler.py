@@ -34,7 +34,7 @@ _FILES = {
   "buffers": "*.after_optimizations-buffer-assignment.txt",
   "lifetimes": "*.after_optimizations-live-range.txt",
 }
-_GIB = {"B": 2**-30, "K": 2**-20, "M": 2**-10, "G": 1.0, "T": 2.0**10}
+_BYTES = {"B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,8 +60,14 @@ class Compiled:
   text: Callable[[str], str] = dataclasses.field(repr=False, compare=False)
 
   @property
-  def needed_gib(self) -> float | None:
-    """What a refused step would have needed, where the compiler says it."""
+  def needed(self) -> int | None:
+    """Bytes of one device: arguments, results that replace none, temporaries.
+
+    With the gaps between them. None if refused without a figure.
+    """
+    if said := self.memory:
+      sizes = (said[f"{name}_size"] for name in ("argument", "output", "temp"))
+      return sum(sizes) - said["alias_size"]
     found = re.search(
       r"\(([\d.]+)([BKMGT])\) exceeds available"
       r"|Used ([\d.]+)([BKMGT]) of [\d.]+[BKMGT] hbm",
@@ -70,7 +76,7 @@ class Compiled:
     if not found:
       return None
     number, unit = (found[1], found[2]) if found[1] else (found[3], found[4])
-    return float(number) * _GIB[unit]
+    return round(float(number) * _BYTES[unit])
 
 
 def compile_step(

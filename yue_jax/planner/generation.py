@@ -8,13 +8,13 @@ little and latency-bound: it comes on top and is not counted.
 
 from collections.abc import Iterator
 import dataclasses
-import math
 
 import jax
 
 from yue_jax.config import ModelConfig
 from yue_jax.planner.compiler import Compiled
 from yue_jax.planner.topology import Topology
+from yue_jax.sharding import device_bytes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class GenerationPlan:
     parameters: in the dtype of activations.
     cache: keys and values.
     temporaries: of the compiled turn; None if it was refused.
-    needed: in all, as in `memory.Memory`; None if refused without a figure.
+    needed: in all (`Compiled.needed`).
     read: by one step: weights but for the embedding, of which a row is looked
       up, the head as far as it is computed, and the cache.
     seconds: that the compiler took.
@@ -87,22 +87,16 @@ def measure(
     head: ids whose logits are computed.
     described: name, topology, tensor, rows, branches and slots.
   """
-  said = compiled.memory
-  needed = compiled.needed_gib
-  if said:
-    needed = sum(said[f"{n}_size"] for n in ("argument", "output", "temp"))
-    needed -= said["alias_size"]
-  elif needed is not None:
-    needed = round(needed * 2**30)
-  table = _bytes(weights) - _bytes(_without_tables(weights))
-  ids = table / (2 * model.vocab_size)  # of both tables, one row
-  read = _bytes(_without_tables(weights)) + head * ids + _bytes(cache)
+  parameters = device_bytes(weights)
+  blocks = device_bytes(_without_tables(weights))
+  row = (parameters - blocks) / (2 * model.vocab_size)  # of either table
+  read = blocks + head * row + device_bytes(cache)
   return GenerationPlan(
     **described,
-    parameters=_bytes(weights),
-    cache=_bytes(cache),
-    temporaries=said["temp_size"] if said else None,
-    needed=needed,
+    parameters=parameters,
+    cache=device_bytes(cache),
+    temporaries=compiled.memory.get("temp_size"),
+    needed=compiled.needed,
     read=round(read),
     refused=compiled.refused,
     seconds=compiled.seconds,
@@ -156,10 +150,3 @@ def table_line(plan: GenerationPlan) -> str:
 def _without_tables(weights) -> list:
   leaves, _ = jax.tree_util.tree_flatten_with_path(weights)
   return [x for path, x in leaves if "embed" not in jax.tree_util.keystr(path)]
-
-
-def _bytes(tree) -> int:
-  return sum(
-    math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
-    for x in jax.tree.leaves(tree)
-  )

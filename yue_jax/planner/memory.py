@@ -7,7 +7,6 @@ also where the step was refused, and told apart by shape.
 
 from collections.abc import Iterator, Mapping
 import dataclasses
-import math
 import re
 
 import jax
@@ -17,6 +16,7 @@ from yue_jax.config import ModelConfig, RunConfig
 from yue_jax.optimizer import learning_rate, make_optimizer
 from yue_jax.planner import hlo
 from yue_jax.planner.compiler import Compiled
+from yue_jax.sharding import device_bytes
 from yue_jax.train.state import abstract_state
 from yue_jax.train.step import FIELDS
 
@@ -59,8 +59,7 @@ class Memory:
       the backward pass, all layers; logits; weights cast or gathered; and the
       work of what is being computed.
     arguments: of the program, tiles padded.
-    needed: in all: arguments, results that replace none of them, temporaries,
-      with the gaps between them; None if refused without a figure.
+    needed: in all (`Compiled.needed`).
     peak: most that is alive at a time, in XLA's own count; None if refused.
     host: in host memory.
     usable: what a program may use.
@@ -89,9 +88,9 @@ def state_of(cfg: RunConfig, mesh: Mesh, phase: int) -> State:
   vocabulary = cfg.model.vocab_size
   token = sum(jax.numpy.dtype(d).itemsize for d in FIELDS.values())
   return State(
-    _bytes(state.weights),
-    _bytes(state.params),
-    _bytes(state.opt_state),
+    device_bytes(state.weights),
+    device_bytes(state.params),
+    device_bytes(state.opt_state),
     its.samples * its.context * token // shards,
     frozenset(_bare(_local(p)) for p in leaves),
     frozenset(shape for p in leaves for shape in _in_use(p, cfg.model.layers)),
@@ -104,16 +103,6 @@ def measure(
 ) -> Memory:
   """Memory of a compiled or refused step."""
   said = compiled.memory
-  if said:
-    needed = (
-      said["argument_size"]
-      + said["output_size"]
-      - said["alias_size"]
-      + said["temp_size"]
-    )
-  else:
-    gib = compiled.needed_gib
-    needed = None if gib is None else round(gib * 2**30)
   temporaries = dict.fromkeys(KINDS, 0)
   for buffer in _at_peak(compiled.text("buffers"), compiled.text("lifetimes")):
     temporaries[kind_of(buffer.array, state, model)] += buffer.size
@@ -123,7 +112,7 @@ def measure(
     batch=state.batch,
     temporaries=temporaries if any(temporaries.values()) else {},
     arguments=said.get("argument_size"),
-    needed=needed,
+    needed=compiled.needed,
     peak=said.get("peak_memory"),
     host=said.get("host_temp_size", 0),
     usable=usable,
@@ -211,13 +200,6 @@ def _in_use(parameter, layers: int) -> Iterator[tuple[int, ...]]:
     if len(shape) > 2:
       yield _bare((shape[0] * shape[1], shape[2]))
       yield _bare((shape[0], shape[1] * shape[2]))
-
-
-def _bytes(tree) -> int:
-  return sum(
-    math.prod(_local(leaf)) * leaf.dtype.itemsize
-    for leaf in jax.tree.leaves(tree)
-  )
 
 
 def _local(leaf) -> tuple[int, ...]:
