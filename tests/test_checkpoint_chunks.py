@@ -11,12 +11,12 @@ from tests import tiny
 from yue_jax import checkpoint, checkpoint_arrays, checkpoint_chunks
 from yue_jax.checkpoint_chunks import (
   ArrayWriter,
-  MeanArray,
   boxes,
   open_arrays,
   whole,
 )
 from yue_jax.checkpoint_files import find_damage
+from yue_jax.exchange.mean import MeanArray
 from yue_jax.sharding import on_mesh
 from yue_jax.train.state import init_params
 from yue_jax.weights import Weights, load_weights, save_weights

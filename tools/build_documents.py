@@ -31,7 +31,7 @@ from yue_jax.data.sources.kinds import (
 from yue_jax.documents import Document
 from yue_jax.manifest import read_manifest
 from yue_jax.tokenizer import Tokenizer
-from yue_jax.vocab import MAX_CODEBOOKS, Stream, Vocab
+from yue_jax.vocab import Stream, Vocab
 
 Row = dict[str, Any]
 Builder = Callable[[Row, int], Document]  # (row, number among those kept)
@@ -116,7 +116,7 @@ def make_builder(args: argparse.Namespace) -> Builder:
 
 
 def window_builder(args: argparse.Namespace, vocab: Vocab) -> Builder:
-  codebooks = min(vocab.codebooks(), MAX_CODEBOOKS)
+  codebooks = vocab.window_codebooks
 
   def build_windows(row: Row, _: int) -> Document:
     codes = songs.track_from_row(

@@ -53,7 +53,7 @@ from yue_jax.encoding import Phrases
 from yue_jax.sampling import jobs, song, song_folder, stages, studio, windows
 from yue_jax.sampling.jobs import CLIPS, Job
 from yue_jax.sampling.logits import GREEDY, Sampling
-from yue_jax.sampling.studio import Models, codebooks_of
+from yue_jax.sampling.studio import Models
 from yue_jax.sharding import make_mesh
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.weights import Weights
@@ -179,7 +179,7 @@ def check_window(
   if window < 1:
     raise ValueError(f"--window {window} has no frames; give at least 1")
   # <EOA>, the last token of a window, is not generated.
-  needed = lengths.window(window, codebooks=codebooks_of(second.vocab)) - 1
+  needed = lengths.window(window, codebooks=second.vocab.window_codebooks) - 1
   if needed > second.model.max_positions:
     raise ValueError(
       f"--window {window} needs {needed} tokens, {args.stage2} has"

@@ -25,7 +25,9 @@ from yue_jax.planner import compiler, generation, topology
 from yue_jax.sampling import decode
 from yue_jax.sampling.logits import GREEDY, Sampling
 from yue_jax.sampling.queues import Rule
-from yue_jax.vocab import MAX_CODEBOOKS, Vocab
+from yue_jax.sampling.song import TrackSettings, section_rule
+from yue_jax.sampling.windows import frame_rule, own_ranges
+from yue_jax.vocab import Vocab
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Experiment file; see experiments/.", lock_config=True
@@ -65,7 +67,7 @@ def make_plan(cfg: config.RunConfig) -> generation.GenerationPlan:
   mesh = _mesh(model, slices)
   kinds = {s.kind for phase in cfg.phases for s in phase.mixture.values()}
   windows = any(kind.endswith("window") for kind in kinds)
-  rules = [_rule_of_windows(cfg.vocab) if windows else _rule(cfg.vocab)]
+  rules = [_rule(cfg.vocab, windows=windows)]
   sampling = GREEDY if windows else Sampling()
   slots = _CONTEXT.value or model.max_positions
   if not 0 < slots <= model.max_positions:
@@ -116,16 +118,11 @@ def _mesh(
   return sharding.make_mesh(its, topology.devices(slices))
 
 
-def _rule(vocab: Vocab) -> Rule:
-  """Sections of two tracks."""
-  each = vocab.codebook(0)
-  return Rule(cycle=(each, each), maximum=3000, minimum=100, stop=vocab.eoa)
-
-
-def _rule_of_windows(vocab: Vocab) -> Rule:
-  count = min(vocab.codebooks(), MAX_CODEBOOKS)
-  cycle = tuple(vocab.codebook(k) for k in range(1, count))
-  return Rule(cycle=cycle, maximum=len(cycle))
+def _rule(vocab: Vocab, *, windows: bool) -> Rule:
+  """Of the frames of windows, or of sections as they are released."""
+  if windows:
+    return frame_rule(own_ranges(vocab, vocab.window_codebooks))
+  return section_rule(vocab, TrackSettings())
 
 
 def _name() -> str:

@@ -66,25 +66,6 @@ class StoredArray:
       ) from error
 
 
-class MeanArray:
-  """The mean of arrays of one shape, computed where it is read.
-
-  Summed in float64 and rounded to float32 once.
-  """
-
-  def __init__(self, arrays: Sequence[StoredArray]):
-    self._arrays = arrays
-    self.shape, self.chunk = arrays[0].shape, arrays[0].chunk
-    self.dtype = np.dtype(np.float32)
-
-  def __getitem__(self, box: Box) -> np.ndarray:
-    total = self._arrays[0][box].astype(np.float64)
-    for array in self._arrays[1:]:
-      total += array[box]
-    total /= len(self._arrays)
-    return total.astype(np.float32)
-
-
 @dataclasses.dataclass(frozen=True)
 class StagedArray:
   """One array of a finished ArrayWriter; `staging_handler` saves them."""

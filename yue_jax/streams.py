@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from yue_jax.encoding import Phrases
-from yue_jax.vocab import MAX_CODEBOOKS, Stream, Vocab
+from yue_jax.vocab import Stream, Vocab
 
 TRACKS = {  # tracks that sound in turn
   "dual": (Stream.VOCAL, Stream.BACKING),
@@ -70,7 +70,7 @@ def annotate(
 
 def _is_sound(ids: np.ndarray, vocab: Vocab, audio: str) -> np.ndarray:
   """Where the codec tokens are, (n,) bool; all others are text or specials."""
-  books = min(vocab.codebooks(), MAX_CODEBOOKS) if audio == "window" else 1
+  books = vocab.window_codebooks if audio == "window" else 1
   first, stop = vocab.codebook(0).start, vocab.codebook(books - 1).stop
   sounds = (ids >= first) & (ids < stop)
   known = sounds | ((ids >= 0) & (ids < vocab.specials.stop))

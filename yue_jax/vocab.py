@@ -198,6 +198,11 @@ class Vocab:
     return self._ranges[block][0].codebooks
 
   @property
+  def window_codebooks(self) -> int:
+    """Codebooks of a window: those that have a stream of their own."""
+    return min(self.codebooks(), MAX_CODEBOOKS)
+
+  @property
   def size(self) -> int:
     """Number of pieces of the tokenizer (83,734 as released)."""
     return self.specials.stop + sum(block.ids for block in self.codec_blocks)

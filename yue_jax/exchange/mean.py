@@ -4,8 +4,9 @@ from collections.abc import Sequence
 import dataclasses
 
 import jax
+import numpy as np
 
-from yue_jax.checkpoint_chunks import MeanArray
+from yue_jax.checkpoint_chunks import Box, StoredArray
 from yue_jax.weights import Weights, check_same_model
 
 
@@ -30,6 +31,25 @@ def mean_weights(opened: Sequence[Weights]) -> Weights:
       )
   params = jax.tree.map(lambda *a: MeanArray(a), *(w.params for w in opened))
   return dataclasses.replace(last, params=params)
+
+
+class MeanArray:
+  """The mean of arrays of one shape, computed where it is read.
+
+  Summed in float64 and rounded to float32 once.
+  """
+
+  def __init__(self, arrays: Sequence[StoredArray]):
+    self._arrays = arrays
+    self.shape, self.chunk = arrays[0].shape, arrays[0].chunk
+    self.dtype = np.dtype(np.float32)
+
+  def __getitem__(self, box: Box) -> np.ndarray:
+    total = self._arrays[0][box].astype(np.float64)
+    for array in self._arrays[1:]:
+      total += array[box]
+    total /= len(self._arrays)
+    return total.astype(np.float32)
 
 
 def _nature(weights: Weights) -> dict[str, object]:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from yue_jax import lengths
 from yue_jax.encoding import Phrases
 from yue_jax.sampling.prompts import Prompt
 
@@ -127,16 +128,19 @@ def _sizes(
   prompt: Prompt, frames: Sequence[int], phrases: Phrases
 ) -> np.ndarray:
   """Tokens of every section, its end phrase included."""
-  around = len(phrases.segment_start) + len(phrases.segment_end)
-  marks = 3  # <SOA> <xcodec> ... <EOA>
-  texts = np.array([len(text) for text in prompt.sections])
-  return around + marks + texts + 2 * np.array(frames)
+  own = lengths.cot(
+    head=0,
+    text=np.array([len(text) for text in prompt.sections]),
+    frames=np.array(frames),
+    sections=1,
+    phrases=phrases,
+  )
+  return own - 1  # without EOD
 
 
 def _room(prompt: Prompt, phrases: Phrases, max_positions: int) -> int:
   """Tokens that sections may take; the last one has no end phrase."""
   given = len(prompt.head)
-  if len(prompt.reference):
-    around = len(phrases.reference_start) + len(phrases.reference_end)
-    given += around + 3 + len(prompt.reference)  # <SOA> <xcodec> ... <EOA>
+  if tokens := len(prompt.reference):
+    given += lengths.reference(tokens, tracks=1, phrases=phrases)
   return max_positions - given + len(phrases.segment_end)

@@ -131,7 +131,7 @@ def generate_tracks(
     decoded = decode(
       decoder,
       list(rows.values()),
-      [_section_rule(vocab, settings)],
+      [section_rule(vocab, settings)],
       sampling=settings.sampling,
       # Of the pass: a section has the slots, hence the draws, it has there.
       seeds=np.array(
@@ -141,6 +141,16 @@ def generate_tracks(
     )
     songs, _ = so_far(decoded)
   return songs
+
+
+def section_rule(vocab: Vocab, settings: TrackSettings) -> Rule:
+  """What a section may sound like: codes of both tracks in turn, then EOA."""
+  return Rule(
+    cycle=(vocab.codebook(0), vocab.codebook(0)),
+    maximum=2 * settings.max_frames,
+    minimum=2 * settings.min_frames,
+    stop=vocab.eoa,
+  )
 
 
 def track_row(
@@ -181,15 +191,6 @@ def _unsung(songs: Songs, prompts: Sequence[Prompt]) -> list[int]:
     for number, prompt in enumerate(prompts)
     if len(songs[number]) < len(prompt.sections)
   ]
-
-
-def _section_rule(vocab: Vocab, settings: TrackSettings) -> Rule:
-  return Rule(
-    cycle=(vocab.codebook(0), vocab.codebook(0)),
-    maximum=2 * settings.max_frames,
-    minimum=2 * settings.min_frames,
-    stop=vocab.eoa,
-  )
 
 
 def _reference(prompt: Prompt, vocab: Vocab, phrases: Phrases) -> list[Row]:

@@ -22,7 +22,6 @@ from yue_jax.sampling.jobs import Job, OpenJob
 from yue_jax.sampling.logits import Sampling
 from yue_jax.sampling.passes import check_room
 from yue_jax.tokenizer import Tokenizer
-from yue_jax.vocab import MAX_CODEBOOKS, Vocab
 from yue_jax.weights import Weights
 
 RANGES = {"own": windows.own_ranges, "released": windows.released_ranges}
@@ -136,7 +135,7 @@ def complete(
     _write_sections(job, sections)
   tracks = [np.concatenate(t) for s in songs for t in zip(*s, strict=True)]
   vocab = models.second.vocab
-  codebooks = codebooks_of(vocab)
+  codebooks = vocab.window_codebooks
   total = sum(len(windows.window_starts(len(t), models.window)) for t in tracks)
   with Progress(total, "windows", "stage 2") as progress:
     meter = _Meter(progress)
@@ -197,8 +196,3 @@ def _write_sections(job: OpenJob, sections: Sequence[song.SongSection]) -> None:
 
 def _frames(sections: Sequence[song.SongSection]) -> int:
   return sum(len(section.vocal) for section in sections)
-
-
-def codebooks_of(vocab: Vocab) -> int:
-  """Codebooks of the songs of a vocabulary."""
-  return min(vocab.codebooks(), MAX_CODEBOOKS)

@@ -57,10 +57,7 @@ def generate_codebooks(
     Iterator over (codebooks, T) uint16 codes of each track, which are there as
     soon as its last window is done; row 0 is the track as given.
   """
-  rule = Rule(
-    cycle=tuple(own_ranges(vocab, codebooks) if ranges is None else ranges),
-    maximum=codebooks - 1,
-  )
+  rule = frame_rule(own_ranges(vocab, codebooks) if ranges is None else ranges)
   places = [
     (track, start)
     for track, codes in enumerate(tracks)
@@ -126,6 +123,11 @@ def released_ranges(vocab: Vocab, codebooks: int) -> tuple[range, ...]:
   """
   first, last = vocab.codebook(1), vocab.codebook(codebooks - 1)
   return (range(first.start, last.stop),) * (codebooks - 1)
+
+
+def frame_rule(ranges: Sequence[range]) -> Rule:
+  """What follows codebook 0 of a frame: one id of each range."""
+  return Rule(cycle=tuple(ranges), maximum=len(ranges))
 
 
 def window_starts(frames: int, window: int) -> list[int]:

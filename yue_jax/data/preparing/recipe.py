@@ -6,7 +6,7 @@ from typing import Any
 from yue_jax.encoding import INSTRUCTION
 from yue_jax.songs import Rules
 from yue_jax.tokenizer import Tokenizer
-from yue_jax.vocab import MAX_CODEBOOKS, Vocab
+from yue_jax.vocab import Vocab
 
 CONTENTS = ("songs", "music", "speech")
 
@@ -49,8 +49,7 @@ class Recipe:
 
   @property
   def codebooks(self) -> int:
-    """Of a window: those that have a stream of their own."""
-    return min(self.vocab.codebooks(), MAX_CODEBOOKS)
+    return self.vocab.window_codebooks
 
   def to_json(self) -> dict[str, Any]:
     """As in dataset.json, with the tokenizer's fingerprint."""
