@@ -1,5 +1,6 @@
 """Exchange that is interrupted, damaged, padded or averaged."""
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -47,8 +48,9 @@ def partials(tmp_path) -> list:
   return [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
-def interrupt_at(monkeypatch, where, name: str, number: int, error) -> None:
-  """The call with this number raises, and all after it."""
+@contextlib.contextmanager
+def interrupted(where, name: str, number: int, error):
+  """The call with this number raises, and all after it; so must the body."""
   original, calls = getattr(where, name), []
 
   def call(*args, **kwargs):
@@ -57,7 +59,10 @@ def interrupt_at(monkeypatch, where, name: str, number: int, error) -> None:
       raise error
     return original(*args, **kwargs)
 
-  monkeypatch.setattr(where, name, call)
+  with pytest.MonkeyPatch.context() as patched:
+    patched.setattr(where, name, call)
+    with pytest.raises(type(error)):
+      yield
 
 
 ERRORS = {
@@ -67,42 +72,30 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_an_export_goes_on_with_finished_shards(
-  weights,
-  tmp_path,
-  monkeypatch,
-  error,
-):
+def test_an_export_goes_on_with_finished_shards(weights, tmp_path, error):
   whole = export(tmp_path / "whole", weights)
   name = "model-00001-of-00003.safetensors"
   in_first = shards.open_file(whole / name)
-  with monkeypatch.context() as patched:
-    interrupt_at(patched, os, "pwrite", len(in_first) + 2, ERRORS[error])
-    with pytest.raises(type(ERRORS[error])):
-      export(tmp_path / "out", weights, source=SOURCE)
+  with interrupted(os, "pwrite", len(in_first) + 2, ERRORS[error]):
+    export(tmp_path / "out", weights, source=SOURCE)
   assert not (tmp_path / "out").exists()
   [partial] = partials(tmp_path)
   assert set(checksums.read(partial)) == set(in_first)
   written = (partial / name).stat().st_mtime_ns
-  with monkeypatch.context() as patched:
-    interrupt_at(patched, os, "pwrite", 1, OverflowError())
-    with pytest.raises(OverflowError):  # other settings begin elsewhere
-      export(tmp_path / "out", weights, source=SOURCE, dtype="bfloat16")
+  with interrupted(os, "pwrite", 1, OverflowError()):
+    # Other settings begin elsewhere.
+    export(tmp_path / "out", weights, source=SOURCE, dtype="bfloat16")
   out = export(tmp_path / "out", weights, source=SOURCE)
   assert (out / name).stat().st_mtime_ns == written
   assert files_of(out) == files_of(whole)
 
 
 def test_a_damaged_shard_of_an_earlier_attempt_is_written_again(
-  weights,
-  tmp_path,
-  monkeypatch,
+  weights, tmp_path
 ):
   whole = export(tmp_path / "whole", weights)
-  with monkeypatch.context() as patched:
-    interrupt_at(patched, shards, "write_index", 1, KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
-      export(tmp_path / "out", weights, source=SOURCE)
+  with interrupted(shards, "write_index", 1, KeyboardInterrupt()):
+    export(tmp_path / "out", weights, source=SOURCE)
   [partial] = partials(tmp_path)
   flip_last_byte(partial / "model-00002-of-00003.safetensors")
   (partial / "model-00003-of-00003.safetensors").write_bytes(b"")
@@ -123,10 +116,8 @@ def test_an_import_goes_on_with_written_tensors(
 ):
   exported = export(tmp_path / "out", weights)
   run = tmp_path / "run"
-  with monkeypatch.context() as patched:
-    interrupt_at(patched, ArrayWriter, "write", 20, KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
-      folder.import_folder(exported, run)
+  with interrupted(ArrayWriter, "write", 20, KeyboardInterrupt()):
+    folder.import_folder(exported, run)
   assert not run.exists()
   boxes = []
   original = ArrayWriter.write
@@ -142,16 +133,10 @@ def test_an_import_goes_on_with_written_tensors(
   assert_same_params(in_memory(open_weights(run)).params, weights.params)
 
 
-def test_a_changed_folder_is_imported_from_the_start(
-  weights,
-  tmp_path,
-  monkeypatch,
-):
+def test_a_changed_folder_is_imported_from_the_start(weights, tmp_path):
   exported = export(tmp_path / "out", weights)
-  with monkeypatch.context() as patched:
-    interrupt_at(patched, ArrayWriter, "write", 20, KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
-      folder.import_folder(exported, tmp_path / "run")
+  with interrupted(ArrayWriter, "write", 20, KeyboardInterrupt()):
+    folder.import_folder(exported, tmp_path / "run")
   (exported / checksums.NAME).unlink()
   twice = jax.tree.map(lambda x: 2 * x, weights.params)
   other = dataclasses.replace(weights, params=twice)
