@@ -10,6 +10,14 @@ import setuptools
 
 PARITY = ["safetensors>=0.8", "transformers>=5.23,<6"]  # torch: see Makefile
 PLOTS = ["matplotlib>=3.11,<4"]
+AUDIO = [
+  "pyloudnorm>=0.2,<0.3",
+  "scikit-learn>=1.9,<2",
+  "scipy>=1.17,<2",
+  "soundfile>=0.14,<0.15",
+  "soxr>=1.1,<2",
+  "transformers>=5.23,<6",  # X-Codec; torch: see Makefile
+]
 
 setuptools.setup(
   name="yue_jax",
@@ -46,10 +54,12 @@ setuptools.setup(
     "hf": PARITY,
     # Brings a torch with CUDA where there is none: see Makefile.
     "peft": ["peft>=0.21.2,<0.22"],
+    "audio": AUDIO,
     "plots": PLOTS,
     # Wants protobuf<7 and pyarrow<26: an environment of its own.
     "beam": ["apache-beam>=2.77,<3"],
     "test": [
+      *AUDIO,
       *PARITY,
       *PLOTS,
       "jax[tpu]",  # its compiler also runs where there is no TPU
