@@ -18,6 +18,7 @@ AUDIO = [
   "soxr>=1.1,<2",
   "transformers>=5.23,<6",  # X-Codec; torch: see Makefile
 ]
+EVAL = ["jiwer>=4,<5", "scikit-learn>=1.9,<2", "scipy>=1.17,<2", *PLOTS]
 
 setuptools.setup(
   name="yue_jax",
@@ -56,12 +57,14 @@ setuptools.setup(
     "peft": ["peft>=0.21.2,<0.22"],
     "audio": AUDIO,
     "plots": PLOTS,
+    "eval": EVAL,
     # Wants protobuf<7 and pyarrow<26: an environment of its own.
     "beam": ["apache-beam>=2.77,<3"],
     "test": [
       *AUDIO,
       *PARITY,
       *PLOTS,
+      *EVAL,
       "jax[tpu]",  # its compiler also runs where there is no TPU
       "pytest>=9.2,<10",
       "pytest-xdist>=3.8,<4",

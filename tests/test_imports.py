@@ -54,6 +54,7 @@ FORBIDDEN = {
   "sampling": {"data", "world", "main"},
   "train": {"world", "sampling", "main"} | SONGS,
   "processes": {"*"},
+  "evaluation": {"sampling", "config"} | MODEL | TRAINER,
   "planner": {"data", "world", "sampling", "main"}
   | {"checkpoint", "weights"}
   | SONGS,
@@ -95,13 +96,15 @@ ONLY_IN = {
   "tensorstore": {"checkpoint_chunks"},
   "tensorflow": set(),
   "sentencepiece": {"tokenizer", "exchange/tokenizer"},
-  "matplotlib": {"planner/plot"},
   "torch": {"audio/xcodec"},
   "transformers": {"audio/xcodec"},
   "soundfile": {"audio"},
   "soxr": {"audio"},
   "pyloudnorm": {"audio/loudness"},
-  "sklearn": {"audio/fitting"},
+  "matplotlib": {"planner/plot", "evaluation/figures"},
+  "scipy": {"evaluation", "audio"},
+  "sklearn": {"audio/fitting", "evaluation"},
+  "jiwer": {"evaluation/lyric_errors"},
   "pickle": set(),
   "yaml": set(),
 }
