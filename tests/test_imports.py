@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "yue_jax"
 
 SONGS = {
-  "errors", "tracks", "songs", "recordings", "manifest", "documents",
+  "errors", "tracks", "songs", "recordings", "sheets", "manifest", "documents",
   "encoding", "references", "codec", "tokenizer", "tokens", "lengths",
   "streams",
 }  # fmt: skip

@@ -18,12 +18,12 @@ import numpy as np
 
 from yue_jax import codec
 from yue_jax.encoding import encode_head
+from yue_jax.sheets.labelled import under_labels
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.vocab import Vocab
 
 # Of the sections that the released models were trained on.
 LABELS = ("intro", "verse", "chorus", "bridge", "outro")
-_LABEL = re.compile(r"\s*\[([^\[\]]*)\](.*)")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,23 +84,10 @@ def split_lyrics(text: str) -> tuple[str, ...]:
     ValueError: there is no section, lyrics come before the first label, or a
       label is empty.
   """
-  sections: list[tuple[str, list[str]]] = []
-  for number, line in enumerate(text.lstrip("\ufeff").splitlines(), start=1):
-    if found := _LABEL.fullmatch(line):
-      sections.append((_label(found[1], number), [found[2].strip()]))
-    elif sections:
-      sections[-1][1].append(line.rstrip())
-    elif line.strip():
-      raise ValueError(
-        f"line {number} of the lyrics, {line.strip()!r:.60}, comes before any"
-        " section; begin each section with a line such as [verse]"
-      )
-  if not sections:
-    raise ValueError(
-      "the lyrics are empty; expected sections such as '[verse]\\nwords ...'"
-    )
-  joined = [(label, "\n".join(lines).strip()) for label, lines in sections]
-  return tuple(f"[{label}]\n{words}\n\n" for label, words in joined)
+  return tuple(
+    f"[{label}]\n{_stripped(lines)}\n\n"
+    for label, lines in under_labels(text.lstrip("\ufeff"))
+  )
 
 
 def is_instrumental(sections: Sequence[str]) -> bool:
@@ -148,10 +135,8 @@ def dual_reference(
   )
 
 
-def _label(label: str, line: int) -> str:
-  if not label.strip():
-    raise ValueError(f"line {line} of the lyrics has a label without a name")
-  return label.strip()
+def _stripped(lines: Sequence[str]) -> str:
+  return "\n".join(line.rstrip() for line in lines).strip()
 
 
 def _check_clip(codes: np.ndarray) -> None:
