@@ -5,6 +5,9 @@
     distributions    Fréchet distance and KL divergences, with their bias
     alignment        cosine scores of pairs, as CLAP's
     vocal_range      F0 tracks to semitones
+    transcripts      lyrics and what was heard of them, matched by name
+    normalise        both in one spelling, for the languages of YuE
+    lyric_errors     word and character error rates, by section and over time
 
 Every metric is a function of arrays that says what it wants of them, and
 raises ValueError rather than give a number that means nothing.
