@@ -1,7 +1,5 @@
 """Documents hold what their pictures say; lengths are known beforehand."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -192,7 +190,7 @@ def test_sections_of_a_song_make_up_the_whole(songs):
 
 
 def test_special_tokens_in_the_head_are_marks():
-  song = dataclasses.replace(EXAMPLE, head=ids(1, SMALL.soa, 2))
+  song = EXAMPLE._replace(head=ids(1, SMALL.soa, 2))
   check(
     documents.cot(song, SMALL, phrases=PHRASES),
     [1, 11, 2, *EXAMPLE_SECTION, 10],

@@ -1,7 +1,5 @@
 """Streams found from ids alone are those that documents are built with."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -79,7 +77,7 @@ def build(kind, song, *, vocab, phrases, rng) -> tuple[Document, str]:
   if kind == "prefix":
     return documents.prefix(song, vocab), "dual"
   if kind == "speech":
-    song = dataclasses.replace(song, sections=song.sections[:1])
+    song = song._replace(sections=song.sections[:1])
     return documents.speech(song, vocab, instructed=True), "mixture"
   if kind.startswith("icl_"):
     clip = reference(rng, song, kind.removeprefix("icl_"))
@@ -155,15 +153,13 @@ def test_a_section_that_quotes_the_phrase():
   phrases = PHRASES[0]
   song = random_song(rng, phrases=phrases, vocab=SMALL)
   first = song.sections[0]
-  quoting = dataclasses.replace(first, text=np.array([9, 30, 9], np.int32))
+  quoting = first._replace(text=np.array([9, 30, 9], np.int32))
   head = np.array([9, 30, 9], np.int32)
-  song = dataclasses.replace(
-    song, head=head, sections=(first, quoting, quoting)
-  )
+  song = song._replace(head=head, sections=(first, quoting, quoting))
   document = documents.cot(song, SMALL, phrases=phrases)
   assert_found(document, vocab=SMALL, phrases=phrases, audio="dual")
   # In an in-context document even the first, since it follows the clip.
-  song = dataclasses.replace(song, sections=(quoting, first))
+  song = song._replace(sections=(quoting, first))
   clip = Reference("mixture", 0, 1)
   document = documents.icl(song, SMALL, phrases=phrases, reference=clip)
   assert_found(document, vocab=SMALL, phrases=phrases, audio="dual")

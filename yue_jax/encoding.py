@@ -6,7 +6,7 @@ tokenizer joins neighbours; the pieces here are those of the released code.
 
 import dataclasses
 import re
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -66,8 +66,7 @@ RELEASED_PHRASES = Phrases(
 )  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class EncodedSection:
+class EncodedSection(NamedTuple):
   """Ids of a section's text, and its frames (half-open).
 
   `plain_text` has the instruction before it, encoded in one piece: a
@@ -81,8 +80,7 @@ class EncodedSection:
   chorus: bool
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class EncodedSong:
+class EncodedSong(NamedTuple):
   """What documents are built from; tracks hold codebook 0, (T,) uint16."""
 
   id: str

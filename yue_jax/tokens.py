@@ -81,7 +81,7 @@ class Text:
 
   def write(self, start, stop, ids, streams):
     ids[:] = self._ids[start:stop]
-    streams[:] = _TEXT
+    streams.fill(_TEXT)
     np.putmask(streams, ids >= self._text_size, _MARK)
 
 
@@ -95,7 +95,7 @@ class Filled:
 
   def write(self, start, stop, ids, streams):
     ids[:] = self._ids[start:stop]
-    streams[:] = self._stream
+    streams.fill(self._stream)
 
 
 class Sound:
@@ -130,7 +130,7 @@ class Sound:
       first = self._first + (start + at) // turns
       codes = codes[first : first + len(mine)]
       np.add(codes, self._first_ids[turn], out=mine, dtype=np.int32)
-      streams[at::turns] = self._streams[turn]
+      streams[at::turns].fill(self._streams[turn])
 
 
 @functools.lru_cache(256)  # documents have the same few, many times

@@ -155,27 +155,27 @@ class Vocab:
       raise KeyError(f"no special token {name!r}; there are {SPECIALS}")
     return self.text_size + _PLACES[name]
 
-  @property
+  @functools.cached_property
   def eod(self) -> int:
     return self.special("EOD")
 
-  @property
+  @functools.cached_property
   def soa(self) -> int:
     return self.special("SOA")
 
-  @property
+  @functools.cached_property
   def eoa(self) -> int:
     return self.special("EOA")
 
-  @property
+  @functools.cached_property
   def xcodec(self) -> int:
     return self.special("xcodec")
 
-  @property
+  @functools.cached_property
   def stage_1(self) -> int:
     return self.special("stage_1")
 
-  @property
+  @functools.cached_property
   def stage_2(self) -> int:
     return self.special("stage_2")
 

@@ -73,9 +73,8 @@ def decode_song_record(record: bytes) -> EncodedSong:
   """Inverse of `encode_song_record`; ValueError for any other bytes."""
   header = _header(record, _SONG, _SONG_NUMBERS, "song")
   sections, *frames, head_size, tags, name_size = header
-  at = _SONG_NUMBERS
   by_section = sections * _SECTION_NUMBERS
-  table = _numbers(record, at, by_section + tags)
+  table = _numbers(record, _SONG_NUMBERS, by_section + tags)
   rows = [
     table[first : first + _SECTION_NUMBERS]
     for first in range(0, by_section, _SECTION_NUMBERS)
@@ -83,27 +82,24 @@ def decode_song_record(record: bytes) -> EncodedSong:
   sizes = [head_size, *table[by_section:]]
   for own, plain, *_ in rows:
     sizes += own, plain
-  at, ids = 4 * (at + len(table)), sum(sizes)  # bytes from here on
-  _expect_size(record, at + 4 * ids + 2 * sum(frames) + name_size, "song")
-  text = np.frombuffer(record, _ID, ids, at)
-  at += text.nbytes
-  codes = np.frombuffer(record, _CODE, sum(frames), at)
-  head, *texts = _divide(text, sizes)
-  own_tags, texts = tuple(texts[:tags]), texts[tags:]
+  at = 4 * (_SONG_NUMBERS + len(table))  # bytes from here on
+  end = at + 4 * sum(sizes)
+  _expect_size(record, end + 2 * sum(frames) + name_size, "song")
+  head, *texts = _arrays(record, _ID, at, sizes)
+  codes = _arrays(record, _CODE, end, frames)
+  own_tags, texts = tuple(texts[:tags]), iter(texts[tags:])
   return EncodedSong(
-    id=record[at + codes.nbytes :].decode(),
+    id=record[len(record) - name_size :].decode(),
     head=head,
     tags=own_tags,
     sections=tuple(
-      EncodedSection(own, plain, start, end, bool(chorus))
-      for own, plain, (_, _, start, end, chorus) in zip(
-        texts[0::2], texts[1::2], rows, strict=True
-      )
+      [
+        EncodedSection(next(texts), next(texts), start, end, chorus != 0)
+        for _, _, start, end, chorus in rows
+      ]
     ),
     tracks={
-      track: own
-      for track, own in zip(TRACKS, _divide(codes, frames), strict=True)
-      if own.size
+      track: own for track, own in zip(TRACKS, codes, strict=True) if own.size
     },
   )
 
@@ -247,8 +243,11 @@ def _numbers(record: bytes, start: int, count: int) -> tuple[int, ...]:
   return struct.unpack_from(f"<{count}I", record, 4 * start)
 
 
-def _divide(values: np.ndarray, sizes: Iterable[int]) -> list[np.ndarray]:
-  """Consecutive parts of these sizes, without numpy.split's cost."""
+def _arrays(
+  record: bytes, dtype: np.dtype, at: int, sizes: Iterable[int]
+) -> list[np.ndarray]:
+  """Arrays of these sizes, one after the other from a byte on."""
+  values = np.frombuffer(record, dtype, sum(sizes), at)
   parts, start = [], 0
   for size in sizes:
     parts.append(values[start : start + size])
