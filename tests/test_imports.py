@@ -58,6 +58,7 @@ FORBIDDEN = {
   "planner": {"data", "world", "sampling", "main"}
   | {"checkpoint", "weights"}
   | SONGS,
+  "scaling": ABOVE_SONGS | SONGS,
   "main": {"world", "sampling"} | SONGS,
   "__init__": {"*"},
 }  # fmt: skip

@@ -1,0 +1,17 @@
+"""Scaling laws from a table of runs, with intervals and with refusals.
+
+    refusals    why a table says nothing: one class of error for each reason
+    runs        Runs: sizes, tokens, FLOPs and losses, as arrays
+    law         L(N, D) = E + A / N^alpha + B / D^beta, and its best (N, D)
+    projection  the parameters of the law, by variable projection
+    fitting     fit: the law with bootstrap draws; leave-out errors
+
+NumPy only. Sizes N are counted as the caller counts them, with embeddings or
+without; tokens D are those trained on; FLOPs are the project's
+(`yue_jax.accounting`); losses are nats per token. A typical use:
+
+    runs = Runs(parameters, tokens, flops, loss)
+    fitted = fitting.fit(runs)
+    best = fitting.recommend(fitted, flops=1e21)
+    best.parameters, best.parameters_interval
+"""
