@@ -8,6 +8,9 @@
     transcripts      lyrics and what was heard of them, matched by name
     normalise        both in one spelling, for the languages of YuE
     lyric_errors     word and character error rates, by section and over time
+    memorisation     songs against training songs and references, and a null
+    ngrams           the index of these, on disk
+    local_alignment  the stretch of two songs that is most alike
 
 Every metric is a function of arrays that says what it wants of them, and
 raises ValueError rather than give a number that means nothing.
