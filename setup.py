@@ -69,7 +69,6 @@ setuptools.setup(
       "pytest>=9.2,<10",
       "pytest-xdist>=3.8,<4",
       "ruff>=0.17,<0.18",
-      "scipy>=1.15,<2",  # other people's minimisers, to compare with
     ],
   },
 )

@@ -8,7 +8,7 @@ import pytest
 from scipy import optimize
 
 from tests.planted_laws import SIX_ND, TEXT, TOY, isoflops
-from yue_jax.scaling import fitting, projection, refusals
+from yue_jax.scaling import bootstrap, fitting, projection, refusals
 from yue_jax.scaling.law import Cost, Law
 from yue_jax.scaling.runs import Runs
 
@@ -44,7 +44,7 @@ def test_planted_laws_lie_in_their_intervals():
       runs = isoflops(law, least=least, noise=5e-3, seed=seed)
       drawn = fitting.fit(runs, draws=100, seed=seed).draws
       for name in NAMES:
-        low, high = fitting.interval(getattr(drawn, name))
+        low, high = bootstrap.interval(getattr(drawn, name))
         inside.append(low <= getattr(law, name) <= high)
   assert np.mean(inside) >= 0.9
 

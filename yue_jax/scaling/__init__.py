@@ -5,6 +5,10 @@
     law         L(N, D) = E + A / N^alpha + B / D^beta, and its best (N, D)
     projection  the parameters of the law, by variable projection
     fitting     fit: the law with bootstrap draws; leave-out errors
+    bootstrap   samples of runs, and intervals
+    curves      parabolas in the log of a setting, powers through their minima
+    isoflop     the best size of every budget by parabolas, for the picture
+    tuning      the best learning rate or batch by size and tokens
 
 NumPy only. Sizes N are counted as the caller counts them, with embeddings or
 without; tokens D are those trained on; FLOPs are the project's

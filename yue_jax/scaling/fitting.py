@@ -4,12 +4,11 @@ import dataclasses
 
 import numpy as np
 
-from yue_jax.scaling import projection, refusals
+from yue_jax.scaling import bootstrap, projection, refusals
+from yue_jax.scaling.bootstrap import interval
 from yue_jax.scaling.law import Cost, Law
 from yue_jax.scaling.runs import Runs
 
-LEVEL = 0.95  # of intervals
-DRAWS = 1000
 MIN_RUNS = 10  # twice the parameters of the law
 MIN_LEVELS = 3  # of sizes and of tokens: a floor and an exponent
 MIN_SPREAD = 0.1  # of log tokens among runs of one size
@@ -63,7 +62,7 @@ class Recommendation:
   loss_interval: tuple[float, float]
 
 
-def fit(runs: Runs, *, draws: int = DRAWS, seed: int = 0) -> Fitted:
+def fit(runs: Runs, *, draws: int = bootstrap.DRAWS, seed: int = 0) -> Fitted:
   """Fits the law, and again to `draws` bootstrap samples of the runs.
 
   A sample has as many runs, drawn with replacement; it is drawn anew if its
@@ -77,19 +76,17 @@ def fit(runs: Runs, *, draws: int = DRAWS, seed: int = 0) -> Fitted:
   _check(runs)
   law = _only(projection.solve(runs, np.ones((1, len(runs)))))
   _check_law(law, runs)
-  counts = _resample(runs, draws, np.random.default_rng(seed))
+  levels = [
+    (np.arange(len(runs)), len(dataclasses.fields(Law)) + 1),
+    (runs.parameters, MIN_LEVELS),
+    (runs.tokens, MIN_LEVELS),
+  ]
+  counts = bootstrap.resample(levels, draws, np.random.default_rng(seed))
   drawn = projection.solve(runs, counts)
   low, high = projection.EXPONENTS
   exponents = np.stack([drawn.alpha, drawn.beta])
   on_edge = ((exponents <= low) | (exponents >= high)).any(0).mean()
   return Fitted(law, drawn, runs, Cost.of(runs), float(on_edge))
-
-
-def interval(draws: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-  """(low, high) of the middle share `level` of bootstrap draws."""
-  tails = (1 - level) / 2, (1 + level) / 2
-  low, high = np.quantile(draws, tails)
-  return float(low), float(high)
 
 
 def recommend(
@@ -105,12 +102,8 @@ def recommend(
   Raises:
     Extrapolation: the budget is larger than that.
   """
-  beyond = float(flops / fitted.runs.flops.max())
-  if beyond > furthest:
-    raise refusals.Extrapolation(
-      f"{flops:.3g} FLOPs are {beyond:.3g} times those of the largest run,"
-      f" expected at most {furthest:g} times; train larger runs, or allow more"
-    )
+  largest = fitted.runs.flops.max()
+  beyond = refusals.check_reach(flops, largest, furthest, "FLOPs")
   best, drawn = (
     _best(law, flops, fitted.cost) for law in (fitted.law, fitted.draws)
   )
@@ -210,25 +203,3 @@ def _check_law(law: Law, runs: Runs) -> None:
         f" {low} to {high}: the runs do not bend enough to say where it ends;"
         f" vary {variable} more widely"
       )
-
-
-def _resample(runs: Runs, draws: int, rng: np.random.Generator) -> np.ndarray:
-  """(draws, runs), how often each sample holds each run."""
-  chances = np.full(len(runs), 1 / len(runs))
-  sizes, tokens = (
-    _indicator(getattr(runs, name)) for name in ("parameters", "tokens")
-  )
-  counts = np.empty((0, len(runs)))
-  while len(counts) < draws:
-    drawn = rng.multinomial(len(runs), chances, draws).astype(np.float64)
-    present = (drawn > 0).astype(np.float64)
-    enough = present.sum(1) > len(dataclasses.fields(Law))
-    for indicator in (sizes, tokens):
-      enough &= (present @ indicator > 0).sum(1) >= MIN_LEVELS
-    counts = np.concatenate([counts, drawn[enough]])
-  return counts[:draws]
-
-
-def _indicator(values: np.ndarray) -> np.ndarray:
-  """(runs, levels), 1 where a run has the level."""
-  return (values[:, None] == np.unique(values)).astype(np.float64)

@@ -36,3 +36,20 @@ class WrongWayUp(Refusal):
 
 class Extrapolation(Refusal):
   """Asked for too far beyond the largest run."""
+
+
+def check_reach(
+  wanted: float, largest: float, furthest: float, what: str
+) -> float:
+  """How many times the largest that was run is wanted.
+
+  Raises:
+    Extrapolation: more than `furthest` times.
+  """
+  beyond = float(wanted / largest)
+  if beyond > furthest:
+    raise Extrapolation(
+      f"{wanted:.3g} {what} are {beyond:.3g} times those of the largest run,"
+      f" expected at most {furthest:g} times; train larger runs, or allow more"
+    )
+  return beyond
