@@ -30,7 +30,15 @@ import numpy as np
 
 from yue_jax.encoding import EncodedSection, EncodedSong, Phrases
 from yue_jax.references import MODE_TRACKS, Reference
-from yue_jax.tokens import Document, Filled, Piece, Sound, Text, marks
+from yue_jax.tokens import (
+  Document,
+  Filled,
+  Piece,
+  Sound,
+  Text,
+  Written,
+  marks,
+)
 from yue_jax.vocab import Stream, Vocab, codebook_stream
 
 TRACK_STREAMS = {
@@ -150,7 +158,7 @@ def unconditional(
   return Document([*_Audio(song, tracks, vocab).whole(), marks(vocab.eod)])
 
 
-def speech(song: EncodedSong, vocab: Vocab, *, instructed: bool) -> Document:
+def speech(song: EncodedSong, vocab: Vocab, *, instructed: bool) -> Written:
   """What is said, with or without the instruction, then its sound; no EOD.
 
   With the ids of `plain`, mixture codes 2 2 and a transcript of text 3 and
@@ -158,8 +166,17 @@ def speech(song: EncodedSong, vocab: Vocab, *, instructed: bool) -> Document:
   """
   [said] = song.sections
   text = said.plain_text if instructed else said.text
-  audio = _Audio(song, ("mixture",), vocab)
-  return Document([Text(text, vocab), *audio.whole()])
+  codes, first = song.tracks["mixture"], len(text)
+  # Written at once: a recording is short, and pieces would take longer to
+  # make than their tokens to write.
+  size = first + len(codes) + 3
+  ids, streams = np.empty(size, np.int32), np.empty(size, np.uint8)
+  streams.fill(TRACK_STREAMS["mixture"])
+  Text(text, vocab).write(0, first, ids[:first], streams[:first])
+  ids[first], ids[first + 1], ids[-1] = vocab.soa, vocab.xcodec, vocab.eoa
+  streams[first : first + 2] = streams[-1] = Stream.MARK
+  np.add(codes, vocab.codebook(0).start, out=ids[first + 2 : -1])
+  return Written(ids, streams)
 
 
 def window_document(

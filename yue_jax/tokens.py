@@ -71,6 +71,19 @@ class Document:
     return self.read(0, len(self))
 
 
+class Written:
+  """A document whose tokens are there already; it is read as others are."""
+
+  def __init__(self, ids: np.ndarray, streams: np.ndarray):
+    self.ids, self.streams = ids, streams
+
+  def __len__(self) -> int:
+    return len(self.ids)
+
+  def read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    return self.ids[start:stop], self.streams[start:stop]
+
+
 class Text:
   """Ids that stand for the first time; special tokens in them are marks."""
 

@@ -35,7 +35,8 @@ TRACKS = ("vocal", "backing", "mixture")
 
 _SONG = 0x32474E53  # "SNG2"
 _WINDOWS = 0x31444E57  # "WND1"
-_SONG_NUMBERS = 2 + len(TRACKS) + 3  # of a song's first line above
+_SONG_HEADER = struct.Struct(f"<{2 + len(TRACKS) + 3}I")  # first line above
+_WINDOWS_HEADER = struct.Struct("<4I")
 _SECTION_NUMBERS = 5
 _Reader = array_record_module.ArrayRecordReader
 _ID, _CODE = np.dtype("<i4"), np.dtype("<u2")  # strings are parsed each time
@@ -71,10 +72,11 @@ def encode_song_record(song: EncodedSong) -> bytes:
 
 def decode_song_record(record: bytes) -> EncodedSong:
   """Inverse of `encode_song_record`; ValueError for any other bytes."""
-  header = _header(record, _SONG, _SONG_NUMBERS, "song")
+  header = _header(record, _SONG_HEADER, _SONG, "song")
   sections, *frames, head_size, tags, name_size = header
   by_section = sections * _SECTION_NUMBERS
-  table = _numbers(record, _SONG_NUMBERS, by_section + tags)
+  at = _SONG_HEADER.size  # bytes from here on
+  table = _numbers(record, at, by_section + tags)
   rows = [
     table[first : first + _SECTION_NUMBERS]
     for first in range(0, by_section, _SECTION_NUMBERS)
@@ -82,7 +84,7 @@ def decode_song_record(record: bytes) -> EncodedSong:
   sizes = [head_size, *table[by_section:]]
   for own, plain, *_ in rows:
     sizes += own, plain
-  at = 4 * (_SONG_NUMBERS + len(table))  # bytes from here on
+  at += 4 * len(table)
   end = at + 4 * sum(sizes)
   _expect_size(record, end + 2 * sum(frames) + name_size, "song")
   head, *texts = _arrays(record, _ID, at, sizes)
@@ -112,7 +114,7 @@ def encode_windows_record(windows: np.ndarray) -> bytes:
 
 def decode_windows_record(record: bytes) -> np.ndarray:
   """Inverse of `encode_windows_record`: (windows, codebooks, frames) uint16."""
-  shape = _header(record, _WINDOWS, 4, "run of windows")
+  shape = _header(record, _WINDOWS_HEADER, _WINDOWS, "run of windows")
   size = int(np.prod(shape))
   _expect_size(record, 16 + 2 * size, "run of windows")
   return np.frombuffer(record, "<u2", size, 16).reshape(shape)
@@ -223,11 +225,13 @@ def _expect_whole(path: pathlib.Path, size: int) -> None:
     )
 
 
-def _header(record: bytes, magic: int, size: int, what: str) -> list[int]:
-  """The numbers after the magic one, as Python integers."""
-  if len(record) < 4 * size:
+def _header(
+  record: bytes, layout: struct.Struct, magic: int, what: str
+) -> list[int]:
+  """The numbers after the magic one."""
+  if len(record) < layout.size:
     raise ValueError(f"{len(record)} bytes are too few for a {what} record")
-  found, *numbers = _numbers(record, 0, size)
+  found, *numbers = layout.unpack_from(record)
   if found != magic:
     raise ValueError(
       f"expected a {what} record, which begins with {magic:#x}, got {found:#x}"
@@ -235,12 +239,13 @@ def _header(record: bytes, magic: int, size: int, what: str) -> list[int]:
   return numbers
 
 
-def _numbers(record: bytes, start: int, count: int) -> tuple[int, ...]:
-  if len(record) < 4 * (start + count):
+def _numbers(record: bytes, at: int, count: int) -> tuple[int, ...]:
+  """So many, from a byte on."""
+  if len(record) < at + 4 * count:
     raise ValueError(
-      f"record of {len(record)} bytes ends before number {start + count}"
+      f"record of {len(record)} bytes ends before byte {at + 4 * count}"
     )
-  return struct.unpack_from(f"<{count}I", record, 4 * start)
+  return struct.unpack_from(f"<{count}I", record, at)
 
 
 def _arrays(
