@@ -82,6 +82,18 @@ def test_a_continuation_may_not_change_its_course(name, value, message):
     check_continuation(course(), course(**{name: value}), step=12)
 
 
+def test_a_continuation_keeps_its_parametrisation():
+  base = {"base_width": 16, "base_mlp_width": 32, "head_width": 8}
+  saved, given = course(mup=base), course(mup=base | {"base_width": 8})
+  check_continuation(saved, saved, step=12)
+  with pytest.raises(ValueError, match=r"mup\.base_width: saved 16, given 8"):
+    check_continuation(saved, given, step=12)
+  with pytest.raises(ValueError, match=r"mup\.base_width: saved None, given 8"):
+    check_continuation(course(), given, step=12)
+  del given["config"]["mup"]  # as runs were saved before there was any
+  check_continuation(given, course(), step=12)
+
+
 def test_phases_to_come_may_change():
   """At step 10 the second phase has not begun."""
   one, other = course(("a",)), course(("a", "c"))

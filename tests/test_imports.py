@@ -18,7 +18,9 @@ SONGS = {
   "encoding", "references", "codec", "tokenizer", "tokens", "lengths",
   "streams",
 }  # fmt: skip
-MODEL = {"model", "attention", "losses", "lora", "optimizer", "sharding"}
+MODEL = {
+  "model", "attention", "losses", "lora", "mup", "optimizer", "sharding",
+}  # fmt: skip
 TRAINER = {
   "train", "checkpoint", "checkpoint_arrays", "checkpoint_chunks",
   "checkpoint_files", "continuation", "main", "weights",

@@ -170,6 +170,25 @@ class LoraConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class MupConfig:
+  """The small model whose learning rate is used (see `mup`).
+
+  Attributes:
+    base_width: its `width`.
+    base_mlp_width: its `mlp_width`.
+    head_width: its width / heads, which must be that of the model trained.
+  """
+
+  base_width: int
+  base_mlp_width: int
+  head_width: int
+
+  def __post_init__(self):
+    checks.positive(self, "base_width base_mlp_width head_width")
+    checks.divides(self, "base_width", "head_width")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LossConfig:
   """Weight of each stream's tokens in the loss (names of `vocab.Stream`).
 
@@ -273,6 +292,8 @@ class RunConfig:
       from, with a fresh optimiser; "" for random ones.
     lora: trains adapters on the initial weights, which stay as they are; None
       trains all weights.
+    mup: scales initial weights and rates from a base model's width to this
+      one's; None is the standard parametrisation, the same at every width.
   """
 
   seed: int
@@ -286,6 +307,7 @@ class RunConfig:
   train: TrainConfig
   initial_weights: str = ""
   lora: LoraConfig | None = None
+  mup: MupConfig | None = None
 
   def __post_init__(self):
     names = [block.name for block in self.vocab.codec_blocks]
@@ -303,6 +325,7 @@ class RunConfig:
         " directory of some there (tools/import_hf.py makes one of a Hugging"
         " Face folder)"
       )
+    self._check_mup()
     if not self.phases:
       raise ValueError("phases is empty; a run needs at least one")
     names = [phase.name for phase in self.phases]
@@ -315,6 +338,21 @@ class RunConfig:
       raise ValueError(
         f"train.last_step={self.train.last_step} is beyond the {steps} steps"
         " of all phases; give a phase more tokens, or append one"
+      )
+
+  def _check_mup(self) -> None:
+    if self.mup is None:
+      return
+    if self.mup.head_width != self.model.head_width:
+      raise ValueError(
+        f"mup.head_width={self.mup.head_width}, but model.width / heads ="
+        f" {self.model.head_width}; a wider model has more heads, not wider"
+        f" ones: heads={self.model.width / self.mup.head_width:g} here"
+      )
+    if self.lora is not None:
+      raise ValueError(
+        "mup says how whole weights grow with the width, lora trains adapters"
+        " alone; give one of them"
       )
 
   def _check_phase(self, path: str, phase: PhaseConfig) -> None:

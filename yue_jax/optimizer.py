@@ -1,13 +1,14 @@
 """AdamW, its rate through the phases, and decay chosen by path."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import fnmatch
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from yue_jax.config import OptimizerConfig
+from yue_jax import mup
+from yue_jax.config import OptimizerConfig, RunConfig
 from yue_jax.phases import PhaseConfig, first_steps
 
 # First match wins; every parameter must match. Norm scales are not decayed.
@@ -69,18 +70,56 @@ def decay_mask(params):
   return jax.tree_util.tree_map_with_path(decide, params)
 
 
+def optimizer_of(cfg: RunConfig) -> optax.GradientTransformation:
+  """The optimiser of a run."""
+
+  def scale(name):
+    return mup.scales(name, cfg.model, cfg.mup).updates
+
+  return make_optimizer(
+    cfg.optimizer, learning_rate(cfg.phases), scale if cfg.mup else None
+  )
+
+
 def make_optimizer(
-  cfg: OptimizerConfig, rate: optax.Schedule
+  cfg: OptimizerConfig,
+  rate: optax.Schedule,
+  scale: Callable[[str], float] | None = None,
 ) -> optax.GradientTransformation:
+  """AdamW.
+
+  Args:
+    cfg: all but the rate.
+    rate: by number of updates.
+    scale: of Adam's part of the updates, by the path of a parameter; None
+      for 1. What decays is rate * weight_decay of a weight, whatever it is.
+  """
+  adam = optax.scale_by_adam(b1=cfg.beta1, b2=cfg.beta2, eps=cfg.eps)
+  if scale is not None:
+    adam = _scaled(scale, adam)
   return optax.chain(
     optax.clip_by_global_norm(cfg.clip_norm),
-    _stored_as(
-      cfg.moment_dtype,
-      optax.scale_by_adam(b1=cfg.beta1, b2=cfg.beta2, eps=cfg.eps),
-    ),
+    _stored_as(cfg.moment_dtype, adam),
     optax.add_decayed_weights(cfg.weight_decay, mask=decay_mask),
     optax.scale_by_learning_rate(rate),
   )
+
+
+def _scaled(
+  scale: Callable[[str], float], inner: optax.GradientTransformation
+) -> optax.GradientTransformation:
+  """`inner` with its updates times a number by path; its state is the same."""
+
+  def times(path, update):
+    return update * scale(
+      jax.tree_util.keystr(path, simple=True, separator="/")
+    )
+
+  def update(updates, state, params=None):
+    updates, state = inner.update(updates, state, params)
+    return jax.tree_util.tree_map_with_path(times, updates), state
+
+  return optax.GradientTransformation(inner.init, update)
 
 
 def _stored_as(

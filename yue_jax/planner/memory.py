@@ -13,7 +13,7 @@ import jax
 from jax.sharding import Mesh
 
 from yue_jax.config import ModelConfig, RunConfig
-from yue_jax.optimizer import learning_rate, make_optimizer
+from yue_jax.optimizer import optimizer_of
 from yue_jax.planner import hlo
 from yue_jax.planner.compiler import Compiled
 from yue_jax.sharding import device_bytes
@@ -81,7 +81,7 @@ class Memory:
 
 
 def state_of(cfg: RunConfig, mesh: Mesh, phase: int) -> State:
-  tx = make_optimizer(cfg.optimizer, learning_rate(cfg.phases))
+  tx = optimizer_of(cfg)
   state = abstract_state(cfg, tx, mesh)
   its, leaves = cfg.phases[phase], jax.tree.leaves(state.weights)
   shards = cfg.mesh.replica * cfg.mesh.fsdp * cfg.mesh.context

@@ -32,7 +32,7 @@ from yue_jax.data import pipeline
 from yue_jax.data.course import Course, OpenedPhase
 from yue_jax.locations import check_locations
 from yue_jax.losses import N_STREAMS
-from yue_jax.optimizer import learning_rate, make_optimizer
+from yue_jax.optimizer import optimizer_of
 from yue_jax.phases import first_steps
 from yue_jax.progress import Progress
 from yue_jax.sharding import check_divisible, make_mesh
@@ -89,7 +89,7 @@ class Run:
       run_dir, cfg, data=_description(self._course), base=base.fingerprint
     )
     with jax.set_mesh(self._mesh):
-      tx = make_optimizer(cfg.optimizer, learning_rate(cfg.phases))
+      tx = optimizer_of(cfg)
       self._state, self._first_step = start(
         cfg, tx, self._mesh, self._checkpointer, base
       )

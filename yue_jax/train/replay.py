@@ -26,7 +26,7 @@ from yue_jax.phases import first_steps, phase_at
 from yue_jax.sharding import SPECS, check_divisible, make_mesh
 from yue_jax.train.rows import Row, batch_layout, rows_of_step
 from yue_jax.train.start import load_base
-from yue_jax.train.state import init_params, init_state
+from yue_jax.train.state import init_state, initial_weights
 from yue_jax.train.step import Batch, make_eval_step, make_train_step
 from yue_jax.weights import load_adapters, load_weights
 
@@ -101,7 +101,7 @@ class Replay:
         f" with {self.cfg.initial_weights}"
       )
     with jax.set_mesh(self._mesh):
-      return jax.jit(lambda: init_params(self.cfg.model, self.cfg.seed))(), 0
+      return jax.jit(lambda: initial_weights(self.cfg))(), 0
 
   def take(
     self, params: dict, batch: Batch

@@ -13,7 +13,7 @@ from yue_jax.train.state import (
   abstract_state,
   begin,
   freeze,
-  init_params,
+  initial_weights,
   resize_vocabulary,
 )
 from yue_jax.weights import (
@@ -54,7 +54,7 @@ def start(
   """The state, and how many steps were taken; call inside the mesh."""
 
   def fresh():
-    return begin(cfg, init_params(cfg.model, cfg.seed), tx)
+    return begin(cfg, initial_weights(cfg), tx)
 
   if checkpointer.latest_step is not None:
     state = checkpointer.restore(abstract_state(cfg, tx, mesh))

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 import optax
 
-from yue_jax import lora
+from yue_jax import lora, mup
 from yue_jax.config import ModelConfig, RunConfig
 from yue_jax.model import Decoder
 from yue_jax.sharding import SPECS, on_mesh
@@ -37,6 +37,14 @@ def init_params(cfg: ModelConfig, seed: int) -> dict:
   """Initial weights; the same bits on every mesh (partitionable threefry)."""
   decoder = Decoder(cfg, rngs=nnx.Rngs(seed))
   return nnx.to_pure_dict(nnx.state(decoder, nnx.Param))
+
+
+def initial_weights(cfg: RunConfig) -> dict:
+  """Random weights that a run starts from."""
+  params = init_params(cfg.model, cfg.seed)
+  if cfg.mup is None:
+    return params
+  return mup.scale_weights(params, cfg.model, cfg.mup)
 
 
 def init_state(

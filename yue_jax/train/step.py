@@ -21,7 +21,7 @@ import optax
 from yue_jax import lora
 from yue_jax.config import LossConfig, ModelConfig, RunConfig
 from yue_jax.losses import cross_entropy, sums_by_stream
-from yue_jax.optimizer import learning_rate, make_optimizer
+from yue_jax.optimizer import optimizer_of
 from yue_jax.sharding import SPECS
 from yue_jax.train.skipping import keep_unless
 from yue_jax.train.state import TrainState, abstract_state, decoder_graph
@@ -96,7 +96,7 @@ def lower_train_step(
   `lower_train_step(cfg, mesh).compile()` then runs the compiler of the mesh's
   platform: this is the very step that `loop.Run` executes.
   """
-  tx = make_optimizer(cfg.optimizer, learning_rate(cfg.phases))
+  tx = optimizer_of(cfg)
   its = cfg.phases[phase]
   rows = its.samples // its.microbatches
   shape = (its.microbatches, rows, its.context)
