@@ -61,6 +61,7 @@ FORBIDDEN = {
   | {"checkpoint", "weights"}
   | SONGS,
   "scaling": ABOVE_SONGS | SONGS,
+  "sweeps": {"data", "world", "sampling"} | SONGS | MODEL,
   "main": {"world", "sampling"} | SONGS,
   "__init__": {"*"},
 }  # fmt: skip
@@ -91,7 +92,7 @@ ONLY_IN = {
   | {"main", "metrics", "processes", "weights"}
   | {"exchange", "sampling", "planner"}
   | {"data/pipeline"},
-  "ml_collections": {"main"},
+  "ml_collections": {"main", "sweeps/saved"},
   "grain": {"data"},
   "array_record": {"data"},
   "apache_beam": {"data/preparing/beam"},
@@ -162,7 +163,7 @@ def test_heavy_packages_stay_where_they_belong(path):
 
 def test_training_needs_no_planner():
   for path in modules():
-    if name_of(path).split("/")[0] != "planner":
+    if name_of(path).split("/")[0] not in ("planner", "sweeps"):
       assert not any("planner" in i for i in imports_of(path)), path
 
 

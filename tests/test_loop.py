@@ -85,6 +85,12 @@ def test_a_run_writes_every_step_and_evaluation(undisturbed):
   first, last = undisturbed[0], undisturbed[-2]
   assert last["loss"] < first["loss"]
   assert {"loss/text", "loss/mark", "loss/vocal", "loss/backing"} <= set(last)
+  evaluated = undisturbed[-1]
+  assert evaluated["loss/vocal"] != evaluated["loss/text"]
+  # Weights 1.0 and 0.5 of the two streams that are trained.
+  low, high = sorted((evaluated["loss/vocal"], evaluated["loss/text"]))
+  assert low < evaluated["loss"] < high
+  assert last["mean_segment"] > 1
 
 
 def test_killed_runs_continue_bit_for_bit(dataset, undisturbed, tmp_path):

@@ -59,3 +59,13 @@ def test_utilisation_of_known_and_unknown_devices():
 
   assert metrics.utilisation(459e12 / 2, Chip()) == 0.5
   assert metrics.utilisation(1e12, Laptop()) is None
+
+
+def test_the_weighted_loss_is_that_of_training():
+  nats, tokens = np.zeros(len(Stream)), np.zeros(len(Stream))
+  nats[Stream.TEXT], tokens[Stream.TEXT] = 6, 3
+  nats[Stream.VOCAL], tokens[Stream.VOCAL] = 4, 1
+  weights = np.zeros(len(Stream))
+  assert np.isnan(metrics.weighted_loss(nats, tokens, weights))
+  weights[Stream.TEXT], weights[Stream.VOCAL] = 0.5, 1.0
+  assert metrics.weighted_loss(nats, tokens, weights) == (3 + 4) / (1.5 + 1)

@@ -8,6 +8,7 @@ from yue_jax.phases import (
   SourceConfig,
   first_steps,
   phase_at,
+  steps_by_phase,
 )
 
 SONGS = SourceConfig(data="", kind="cot", weight=1.0)
@@ -29,6 +30,13 @@ def test_first_steps_and_the_phase_of_a_step():
   phases = [phase(30), phase(20)]
   assert first_steps(phases) == [0, 3, 5]
   assert [phase_at(phases, s) for s in range(7)] == [0, 0, 0, 1, 1, 1, 1]
+
+
+def test_steps_are_taken_phase_by_phase():
+  phases = [phase(30), phase(20)]
+  taken = [steps_by_phase(phases, n) for n in range(7)]
+  assert taken[:4] == [[0, 0], [1, 0], [2, 0], [3, 0]]
+  assert taken[4:] == [[3, 1], [3, 2], [3, 2]]
 
 
 def test_a_phase_ended_early_keeps_its_plan():

@@ -26,6 +26,7 @@ import time
 
 from yue_jax.checkpoint import find_checkpoint
 from yue_jax.metrics import read_metrics
+from yue_jax.processes import cpu_environment
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 REPLAYED = 120  # steps of the run that is never killed
@@ -223,7 +224,11 @@ class Demo:
   def command(self, command: list[str]) -> str:
     _show(command)
     done = subprocess.run(
-      command, cwd=ROOT, env=_environment(), stdout=subprocess.PIPE, text=True
+      command,
+      cwd=ROOT,
+      env=cpu_environment(2, os.environ),
+      stdout=subprocess.PIPE,
+      text=True,
     )
     print(done.stdout, end="", flush=True)
     if done.returncode:
@@ -233,7 +238,9 @@ class Demo:
   def kill_at(self, command: list[str], run_dir: pathlib.Path, step: int):
     """Ends a run by SIGKILL after `step` and notes where it stood."""
     _show(command)
-    process = subprocess.Popen(command, cwd=ROOT, env=_environment())
+    process = subprocess.Popen(
+      command, cwd=ROOT, env=cpu_environment(2, os.environ)
+    )
     reached = 0
     while reached < step and process.poll() is None:
       time.sleep(0.01)
@@ -258,20 +265,6 @@ class Demo:
 def _show(command: list[str]) -> None:
   shown = ["python", *command[1:]]
   print("$ " + " ".join(shown), flush=True)
-
-
-def _environment() -> dict[str, str]:
-  """Two devices made of this machine's cores.
-
-  A device that waits for the other in a collective holds a thread of the pool
-  that both share: the pool is larger than the machine, so that none is stuck.
-  """
-  return {
-    **os.environ,
-    "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-    "PJRT_NPROC": "8",
-  }
 
 
 def main() -> None:

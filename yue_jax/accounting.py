@@ -44,6 +44,12 @@ def parameter_count(cfg: ModelConfig) -> int:
   return sum(parameters(cfg).values())
 
 
+def parameters_without_embedding(cfg: ModelConfig) -> int:
+  """All parameters but both embedding tables, as in scaling laws' N."""
+  parts = parameters(cfg)
+  return sum(parts.values()) - parts["embed"] - parts["unembed"]
+
+
 def matmul_parameters(cfg: ModelConfig) -> int:
   """Parameters that every token is multiplied by: no lookup, no norms."""
   parts = parameters(cfg)

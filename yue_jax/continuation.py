@@ -5,7 +5,7 @@ model, the optimiser, the loss, and the contents of the data sets. How the
 work is laid out and how often things happen may change.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import re
 from typing import Any
 
@@ -59,12 +59,8 @@ def check_continuation(saved: Mapping, given: Mapping, step: int) -> None:
       f"phases begin at steps {starts[0][:-1]} and the run is at {step};"
       f" given: {starts[1]}"
     )
-  old, new = (_course_of(side, begun) for side in (saved, given))
-  wrong += [
-    f"{name}: saved {old.get(name)!r}, given {new.get(name)!r}"
-    for name in sorted(old.keys() | new.keys())
-    if old.get(name) != new.get(name) and not _may_change(name)
-  ]
+  courses = (_course_of(side, begun) for side in (saved, given))
+  wrong += differences(*courses, may_change=_MAY_CHANGE)
   if wrong:
     raise ValueError(
       "the run directory holds a run that took another course:\n  "
@@ -72,6 +68,28 @@ def check_continuation(saved: Mapping, given: Mapping, step: int) -> None:
       + "\nUse another run directory, set these fields back, or restore the"
       " data sets."
     )
+
+
+def differences(
+  saved: Mapping, given: Mapping, *, may_change: Sequence[str]
+) -> list[str]:
+  """What differs between two trees of plain values, a line for every leaf.
+
+  Example: {"a": [{"b": 1}]} and {"a": [{"b": 2}]} -> ["a[0].b: saved 1, given
+  2"], unless `may_change` has "a[*].b" or "a*".
+
+  Args:
+    saved: one of them.
+    given: the other.
+    may_change: names that do not count; * stands for anything, and "a.*" for
+      "a" itself as well.
+  """
+  old, new = _flat(saved), _flat(given)
+  return [
+    f"{name}: saved {old.get(name)!r}, given {new.get(name)!r}"
+    for name in sorted(old.keys() | new.keys())
+    if old.get(name) != new.get(name) and not _matches(name, may_change)
+  ]
 
 
 def _course_of(run: Mapping, begun: int) -> dict[str, Any]:
@@ -87,12 +105,12 @@ def _course_of(run: Mapping, begun: int) -> dict[str, Any]:
   }
 
 
-def _may_change(name: str) -> bool:
+def _matches(name: str, rules: Sequence[str]) -> bool:
   name = re.sub(r"\[\d+\]", "[*]", name)
   return any(
     re.fullmatch(re.escape(rule).replace(r"\*", ".*"), name)
     or name == rule.removesuffix(".*")
-    for rule in _MAY_CHANGE
+    for rule in rules
   )
 
 

@@ -6,7 +6,7 @@ those tokens and the keys they attend to; `mfu_full` counts every slot of the
 batch and the full square of the context, as most published figures do.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import math
 from typing import Any
 
@@ -30,6 +30,16 @@ def losses_by_stream(nats, tokens) -> dict[str, float]:
     for stream in Stream
     if tokens[stream]
   }
+
+
+def weighted_loss(nats, tokens, weights: Sequence[float]) -> float:
+  """Nats per token over all streams, each weighted as in the training loss.
+
+  NaN where no token has a weight. Arguments by stream number.
+  """
+  weights = np.asarray(weights)
+  weight = weights @ np.asarray(tokens)
+  return float(weights @ np.asarray(nats) / weight) if weight else math.nan
 
 
 def utilisation(flops_per_second: float, device: jax.Device) -> float | None:

@@ -191,6 +191,18 @@ def first_steps(phases: Sequence[PhaseConfig]) -> list[int]:
   return list(itertools.accumulate((p.steps for p in phases), initial=0))
 
 
+def steps_by_phase(phases: Sequence[PhaseConfig], steps: int) -> list[int]:
+  """How many of the first `steps` steps of a run are taken in each phase.
+
+  Example: 4 steps of phases of 3 and 2 steps -> [3, 1].
+  """
+  begins = first_steps(phases)[:-1]
+  return [
+    min(max(steps - begin, 0), phase.steps)
+    for phase, begin in zip(phases, begins, strict=True)
+  ]
+
+
 def phase_at(phases: Sequence[PhaseConfig], step: int) -> int:
   """Number of the phase in which step `step` (from 0) is taken.
 

@@ -142,3 +142,17 @@ def _announced(environment: Mapping[str, str], dev: str) -> Cluster | None:
   if int(ranks) > 1:
     return Cluster("Open MPI", processes=int(ranks))
   return None
+
+
+def cpu_environment(
+  devices: int, environment: Mapping[str, str]
+) -> dict[str, str]:
+  """Variables of a process with so many devices, made of this machine's cores.
+
+  A device that waits for another in a collective holds a thread of the pool
+  that both share: the pool is larger than the machine, so that none is stuck.
+  """
+  flags = environment.get("XLA_FLAGS", "").split()
+  flags.append(f"--xla_force_host_platform_device_count={devices}")
+  made = {**environment, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": " ".join(flags)}
+  return made if devices == 1 else {**made, "PJRT_NPROC": str(4 * devices)}

@@ -274,7 +274,10 @@ class Run:
         nats += sums["nats"]
         tokens += sums["tokens"]
         self._watchdog.beat()
-      values = metrics.losses_by_stream(nats, tokens)
+      values = {
+        "loss": metrics.weighted_loss(nats, tokens, self._cfg.loss.table),
+        **metrics.losses_by_stream(nats, tokens),
+      }
       _log.info("step %d %s: %s", step, name, values)
       self._writer.write(step, f"eval/{name}", values)
     self._goodput.lap("evaluation")

@@ -145,6 +145,7 @@ class _Meter:
     values = {
       "tokens_per_second": self._tokens / self._seconds,
       "fill": self._tokens / self._slots,
+      "mean_segment": length,
       "mfu": metrics.utilisation(causal / device_seconds, device),
       "mfu_full": metrics.utilisation(
         self._full_flops / device_seconds, device
