@@ -19,6 +19,14 @@ AUDIO = [
   "transformers>=5.23,<6",  # X-Codec; torch: see Makefile
 ]
 EVAL = ["jiwer>=4,<5", "scikit-learn>=1.9,<2", "scipy>=1.17,<2", *PLOTS]
+STUDY = [
+  "choix>=0.4.1,<0.5",
+  "krippendorff>=0.9,<0.10",
+  "pyloudnorm>=0.2,<0.3",
+  "scipy>=1.17,<2",
+  "soundfile>=0.14,<0.15",
+  "soxr>=1.1,<2",
+]
 
 setuptools.setup(
   name="yue_jax",
@@ -27,6 +35,7 @@ setuptools.setup(
   license="Apache-2.0",
   python_requires=">=3.11",
   packages=setuptools.find_packages(include=["yue_jax", "yue_jax.*"]),
+  package_data={"yue_jax.study": ["page.*"]},
   install_requires=[
     "absl-py>=2.5",
     "array-record>=0.8.6,<0.9",
@@ -57,7 +66,7 @@ setuptools.setup(
     "peft": ["peft>=0.21.2,<0.22"],
     "audio": AUDIO,
     "plots": PLOTS,
-    "eval": EVAL,
+    "eval": [*EVAL, *STUDY],
     # Wants protobuf<7 and pyarrow<26: an environment of its own.
     "beam": ["apache-beam>=2.77,<3"],
     "test": [
@@ -65,6 +74,7 @@ setuptools.setup(
       *PARITY,
       *PLOTS,
       *EVAL,
+      *STUDY,
       "jax[tpu]",  # its compiler also runs where there is no TPU
       "pytest>=9.2,<10",
       "pytest-xdist>=3.8,<4",

@@ -57,6 +57,7 @@ FORBIDDEN = {
   "train": {"world", "sampling", "main"} | SONGS,
   "processes": {"*"},
   "evaluation": {"sampling", "config"} | MODEL | TRAINER,
+  "study": ABOVE_SONGS | SONGS,
   "planner": {"data", "world", "sampling", "main"}
   | {"checkpoint", "weights"}
   | SONGS,
