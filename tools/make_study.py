@@ -6,7 +6,7 @@ Folders hold the songs of one system each, as NAME.wav or NAME/song.wav (flac,
 ogg and mp3 as well); songs of one prompt have one name. OUT/page is for the
 raters: they open study.html in a browser, compare songs blindly in the twelve
 aspects of the paper, and send back a JSON file. OUT/key.json says which clip is
-which; tools/analyse_study.py needs it, and raters must not have it.
+which, for the analysis; raters must not have it.
 
 Prompts are shown to raters: those of song.json beside NAME/song.wav, as
 tools/generate.py writes it, or --prompts with {"NAME": {"tags": "...",
