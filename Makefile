@@ -1,6 +1,8 @@
 # Two commands set up everything they need in a virtual environment:
 #   make demo   the whole way in the small world, about a quarter of an hour
 #   make test   the suite
+# make paper tries the claims of the paper in the small world: hours, and goes on
+# where it was interrupted; with QUICK=1 minutes (see tools/paper.py --help).
 # and make bench measures (tables here, figures in runs/bench; benchmarks/ says
 # what of), most of an hour on two cores that have nothing else to do.
 # PYTHON   interpreter that makes the environment
@@ -19,13 +21,16 @@ TORCH_INSTALL = $(if $(TORCH),$(PIP) $(TORCH) || \
 	echo "no CPU build of PyTorch found: exports will not be checked with it",:)
 RUN = JAX_PLATFORMS=cpu $(VENV)/bin/python
 
-.PHONY: demo demo-long test bench lint clean
+.PHONY: demo demo-long paper test bench lint clean
 
 demo: $(VENV)/.demo
 	$(RUN) tools/demo.py --out runs/demo
 
 demo-long: $(VENV)/.demo
 	$(RUN) tools/demo.py --out runs/demo-long --size long
+
+paper: $(VENV)/.demo
+	$(RUN) tools/paper.py $(if $(QUICK),--quick)
 
 test: $(VENV)/.test
 	$(RUN) -m pytest --numprocesses=2 --dist=loadfile

@@ -64,6 +64,7 @@ FORBIDDEN = {
   "scaling": ABOVE_SONGS | SONGS,
   "sweeps": {"data", "world", "sampling"} | SONGS | MODEL,
   "main": {"world", "sampling"} | SONGS,
+  "paper": {"planner", "exchange"},
   "__init__": {"*"},
 }  # fmt: skip
 # sub-package or module of data -> those of data it may import
@@ -92,6 +93,7 @@ ONLY_IN = {
   | {"train", "checkpoint", "checkpoint_arrays", "checkpoint_chunks"}
   | {"main", "metrics", "processes", "weights"}
   | {"exchange", "sampling", "planner"}
+  | {"paper/trained", "paper/losses", "paper/singing"}
   | {"data/pipeline"},
   "ml_collections": {"main", "sweeps/saved"},
   "grain": {"data"},
@@ -106,7 +108,7 @@ ONLY_IN = {
   "soundfile": {"audio", "study/clips"},
   "soxr": {"audio", "study/clips"},
   "pyloudnorm": {"audio/loudness", "study/clips"},
-  "matplotlib": {"planner/plot", "evaluation/figures"},
+  "matplotlib": {"planner/plot", "evaluation/figures", "paper/figures"},
   "scipy": {"evaluation", "audio", "study"},
   "sklearn": {"audio/fitting", "evaluation"},
   "jiwer": {"evaluation/lyric_errors"},
@@ -168,6 +170,12 @@ def test_training_needs_no_planner():
   for path in modules():
     if name_of(path).split("/")[0] not in ("planner", "sweeps"):
       assert not any("planner" in i for i in imports_of(path)), path
+
+
+def test_nothing_needs_the_paper():
+  for path in modules():
+    if name_of(path).split("/")[0] != "paper":
+      assert not any("yue_jax.paper" in i for i in imports_of(path)), path
 
 
 @pytest.mark.parametrize("name", ["model", "losses", "train"])

@@ -9,6 +9,7 @@
     sections   the filters on many songs at once, section by section
     nats       nats of a document's tokens, and their sums by stream
     floors     what a perfect model pays, token by token
+    mixtures   the same for the mixture of both tracks
     baselines  what a model pays that cannot see the lyrics
     lyrics     from sung codes back to words; lyric error rate
 

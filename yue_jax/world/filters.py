@@ -36,18 +36,71 @@ class Track:
   size: int
 
   def __post_init__(self):
-    if self.codes.size and not 0 <= self.codes.min() <= self.codes.max() < (
-      self.size
-    ):
-      raise ValueError(
-        f"a track with codes from {self.codes.min()} to {self.codes.max()},"
-        f" expected 0 to {self.size - 1}: not a song of this world"
-      )
+    self._expect(range(self.size))
 
   def likelihood(self, frame: int) -> np.ndarray:
     """Probability of the code of a frame, by state (broadcastable)."""
-    heard = self.codes[:, frame].reshape(-1, *(1,) * (self.clean.ndim - 1))
+    return self._of_clean(self._heard(frame))
+
+  def _heard(self, frame: int) -> np.ndarray:
+    return self.codes[:, frame].reshape(-1, *(1,) * (self.clean.ndim - 1))
+
+  def _of_clean(self, heard: np.ndarray) -> np.ndarray:
     return self.noise / self.size + (1 - self.noise) * (self.clean == heard)
+
+  def _expect(self, allowed: range) -> None:
+    codes = self.codes
+    if (
+      codes.size
+      and not allowed[0] <= codes.min() <= codes.max() <= (allowed[-1])
+    ):
+      raise ValueError(
+        f"a track with codes from {codes.min()} to {codes.max()}, expected"
+        f" {allowed[0]} to {allowed[-1]}: not a song of this world"
+      )
+
+
+class MaskedTrack(Track):
+  """A track of which some frames are hidden: codes from `size` on.
+
+  Whether a frame is hidden, and by what, is up to others: it tells nothing of
+  the state, and has likelihood 1.
+  """
+
+  def __post_init__(self):
+    if self.codes.size and self.codes.min() < 0:
+      raise ValueError(
+        f"a track with code {self.codes.min()}, expected 0 or more: not a song"
+        " of this world"
+      )
+
+  def likelihood(self, frame: int) -> np.ndarray:
+    heard = self._heard(frame)
+    return np.where(heard < self.size, self._of_clean(heard), 1.0)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MaskingTrack(Track):
+  """A track that is heard in some frames; negative codes are another's.
+
+  Attributes:
+    masking: probability that a state is heard; broadcasts against (*states).
+  """
+
+  masking: np.ndarray
+
+  def __post_init__(self):
+    if self.codes.size and self.codes.max() >= self.size:
+      raise ValueError(
+        f"a track with code {self.codes.max()}, expected {self.size - 1} at"
+        " most: not a song of this world"
+      )
+
+  def likelihood(self, frame: int) -> np.ndarray:
+    heard = self._heard(frame)
+    return np.where(
+      heard < 0, 1 - self.masking, self.masking * self._of_clean(heard)
+    )
 
 
 def forward(chain: Chain, track: Track, *, lengths: np.ndarray) -> np.ndarray:

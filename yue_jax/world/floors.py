@@ -42,7 +42,7 @@ def cot(world: World, songs: Sequence[WorldSong]) -> list[nats.DocumentNats]:
       backing=sections.mix(sections.played(world, heard, genre)),
     )
 
-  return in_chunks(floors, songs, belief_size=_sung_size(world))
+  return in_chunks(floors, songs, belief_size=belief_size(world))
 
 
 def plain(world: World, songs: Sequence[WorldSong]) -> list[nats.DocumentNats]:
@@ -62,7 +62,7 @@ def plain(world: World, songs: Sequence[WorldSong]) -> list[nats.DocumentNats]:
       backing=sections.mix(sections.played(world, heard, genres)),
     )
 
-  return in_chunks(floors, songs, belief_size=_sung_size(world))
+  return in_chunks(floors, songs, belief_size=belief_size(world))
 
 
 def icl(
@@ -99,7 +99,7 @@ def icl(
       )
     ]
 
-  return in_chunks(floors, songs, references, belief_size=_sung_size(world))
+  return in_chunks(floors, songs, references, belief_size=belief_size(world))
 
 
 def windows(world: World, codes: np.ndarray) -> np.ndarray:
@@ -146,7 +146,7 @@ def in_chunks(
   ]
 
 
-def _sung_size(world: World) -> int:
+def belief_size(world: World) -> int:
   """Probabilities in the beliefs about one song."""
   cfg = world.cfg
   vocal = cfg.singers * cfg.units_per_section * max(cfg.durations)

@@ -66,6 +66,43 @@ def edits(true: Sequence, read: Sequence) -> int:
   return int(row[-1])
 
 
+def edits_by_word(true: Sequence, read: Sequence) -> np.ndarray:
+  """The same edits by the true word they belong to, (len(true),) integers.
+
+  An inserted word counts with the true word before it, or with the first. Of
+  several cheapest ways, words are matched as late as they can be.
+
+  Example: true [1, 2, 3], read [1, 3, 3, 4] -> [0, 1, 1].
+  """
+  if not len(true):
+    raise ValueError("no true words to count edits of; expected at least one")
+  cost = np.zeros((len(true) + 1, len(read) + 1), int)
+  cost[0] = np.arange(len(read) + 1)
+  for number, word in enumerate(true, start=1):
+    cost[number, 0] = number
+    for place, other in enumerate(read, start=1):
+      cost[number, place] = min(
+        cost[number - 1, place - 1] + (word != other),
+        cost[number - 1, place] + 1,
+        cost[number, place - 1] + 1,
+      )
+  edits = np.zeros(len(true), int)
+  number, place = len(true), len(read)
+  while number or place:
+    here = cost[number, place]
+    changed = number and place and true[number - 1] != read[place - 1]
+    if number and place and here == cost[number - 1, place - 1] + changed:
+      number, place, paid = number - 1, place - 1, changed
+      edits[number] += paid
+    elif number and here == cost[number - 1, place] + 1:
+      number -= 1
+      edits[number] += 1
+    else:
+      place -= 1
+      edits[max(number - 1, 0)] += 1
+  return edits
+
+
 def error_rate(true: Sequence[Sequence], read: Sequence[Sequence]) -> float:
   """Lyric error rate: edits over all sections by their number of true words.
 

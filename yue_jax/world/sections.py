@@ -8,6 +8,7 @@ with a chain of its own; what sections share is weighed afterwards, by `mix`.
 
 from collections.abc import Sequence
 import dataclasses
+import functools
 from typing import Self
 
 import numpy as np
@@ -28,6 +29,7 @@ class Sections:
     lengths: (N, S) frames.
     vocal: (N, S, T) codes, 0 beyond the length.
     backing: (N, S, T) codes, without the offset of backing codes.
+    mixture: (N, S, T) codes of either kind.
   """
 
   genre: np.ndarray
@@ -36,6 +38,7 @@ class Sections:
   lengths: np.ndarray
   vocal: np.ndarray
   backing: np.ndarray
+  mixture: np.ndarray
 
   @classmethod
   def of(cls, world: World, songs: Sequence[WorldSong]) -> Self:
@@ -49,6 +52,7 @@ class Sections:
       backing=_pad(
         [song.backing for song in songs], lengths, first=world.cfg.vocal_codes
       ),
+      mixture=_pad([song.mixture for song in songs], lengths, first=0),
     )
 
   @property
@@ -62,11 +66,8 @@ def sung(world: World, heard: Sections) -> np.ndarray:
 
   <EOA> stands at column `length` of its section; columns beyond are 0.
   """
-  cfg = world.cfg
-  syllables = world.spelling[heard.words].reshape(*heard.lengths.shape, -1)
-  clean = np.moveaxis(vocal_codes(world, syllables), 0, 2)  # (N, S, H, U, J)
-  chain = chains.Line(cfg.units_per_section, cfg.durations)
-  return _hear_vocal(world, heard, chain=chain, clean=clean)
+  chain, clean = _line(world, heard)
+  return _hear_vocal(world, heard, heard.vocal, chain=chain, clean=clean)
 
 
 def sung_unseen(world: World, heard: Sections) -> np.ndarray:
@@ -76,7 +77,22 @@ def sung_unseen(world: World, heard: Sections) -> np.ndarray:
   chain = chains.UnknownWords(
     cfg.words, cfg.words_per_section, cfg.syllables_per_word, cfg.durations
   )
-  return _hear_vocal(world, heard, chain=chain, clean=clean[None, None])
+  return _hear_vocal(
+    world, heard, heard.vocal, chain=chain, clean=clean[None, None]
+  )
+
+
+def sung_masked(world: World, heard: Sections) -> np.ndarray:
+  """`sung` of what the mixture lets through; a masked frame costs nothing."""
+  chain, clean = _line(world, heard)
+  return _hear_vocal(
+    world,
+    heard,
+    heard.mixture,
+    chain=chain,
+    clean=clean,
+    track=filters.MaskedTrack,
+  )
 
 
 def played(world: World, heard: Sections, genres: np.ndarray) -> np.ndarray:
@@ -84,21 +100,20 @@ def played(world: World, heard: Sections, genres: np.ndarray) -> np.ndarray:
 
   `genres` (N, H) are the hypotheses of each song.
   """
+  return _hear_backing(world, heard, heard.backing, genres, filters.Track)
+
+
+def played_masking(
+  world: World, heard: Sections, genres: np.ndarray
+) -> np.ndarray:
+  """The same of the mixture: whether a frame is masked, and by which code."""
   cfg = world.cfg
-  chords = world.progressions[genres[:, None], heard.labels[..., None]]
   beat = np.arange(max(cfg.chord_durations)) % cfg.beats
-  clean = chords[..., None] * cfg.beats + beat  # (N, S, H, P, Q)
-  chain = chains.Ring(cfg.progression, cfg.chord_durations)
-  log_p = _hear(
-    heard,
-    heard.backing,
-    chain=chain,
-    clean=clean,
-    noise=cfg.backing_noise,
-    size=cfg.backing_codes,
+  track = functools.partial(
+    filters.MaskingTrack, masking=np.asarray(cfg.masking)[beat]
   )
-  ends = np.arange(log_p.shape[-1]) == heard.lengths[..., None]
-  return np.where(ends[:, None], 0.0, log_p)
+  codes = heard.mixture - cfg.vocal_codes
+  return _hear_backing(world, heard, codes, genres, track)
 
 
 def vocal_codes(world: World, syllables: np.ndarray) -> np.ndarray:
@@ -122,31 +137,56 @@ def mix(log_p: np.ndarray, *, log_prior: np.ndarray | None = None):
   return nats.reshape(n, *shape)
 
 
-def _hear_vocal(world, heard: Sections, *, chain, clean) -> np.ndarray:
+def _line(world: World, heard: Sections) -> tuple[chains.Line, np.ndarray]:
+  """The chain of the words given, and the codes of its states by singer."""
+  cfg = world.cfg
+  syllables = world.spelling[heard.words].reshape(*heard.lengths.shape, -1)
+  clean = np.moveaxis(vocal_codes(world, syllables), 0, 2)  # (N, S, H, U, J)
+  return chains.Line(cfg.units_per_section, cfg.durations), clean
+
+
+def _hear_vocal(
+  world, heard: Sections, codes, *, chain, clean, track=filters.Track
+) -> np.ndarray:
   """`clean` broadcasts to (N, S, H, *states), H the singer."""
   cfg = world.cfg
   shape = (*heard.lengths.shape, cfg.singers, *clean.shape[3:])
   return _hear(
     heard,
-    heard.vocal,
+    codes,
     chain=chain,
     clean=np.broadcast_to(clean, shape),
-    noise=cfg.vocal_noise,
-    size=cfg.vocal_codes,
+    track=functools.partial(track, noise=cfg.vocal_noise, size=cfg.vocal_codes),
   )
 
 
-def _hear(heard, codes, *, chain, clean, noise, size) -> np.ndarray:
+def _hear_backing(world, heard: Sections, codes, genres, track) -> np.ndarray:
+  """With 0 where a section ends: the vocal decides that."""
+  cfg = world.cfg
+  chords = world.progressions[genres[:, None], heard.labels[..., None]]
+  beat = np.arange(max(cfg.chord_durations)) % cfg.beats
+  log_p = _hear(
+    heard,
+    codes,
+    chain=chains.Ring(cfg.progression, cfg.chord_durations),
+    clean=chords[..., None] * cfg.beats + beat,  # (N, S, H, P, Q)
+    track=functools.partial(
+      track, noise=cfg.backing_noise, size=cfg.backing_codes
+    ),
+  )
+  ends = np.arange(log_p.shape[-1]) == heard.lengths[..., None]
+  return np.where(ends[:, None], 0.0, log_p)
+
+
+def _hear(heard, codes, *, chain, clean, track) -> np.ndarray:
   """Runs a row for each (song, section, hypothesis); (N, H, S, T + 1)."""
   n, s, hypotheses, *states = clean.shape
-  track = filters.Track(
+  rows = track(
     np.repeat(codes.reshape(n * s, -1), hypotheses, axis=0),
     clean.reshape(-1, *states),
-    noise,
-    size,
   )
   lengths = np.repeat(heard.lengths.ravel(), hypotheses)
-  log_p = filters.forward(chain, track, lengths=lengths)
+  log_p = filters.forward(chain, rows, lengths=lengths)
   return np.moveaxis(log_p.reshape(n, s, hypotheses, -1), 2, 1)
 
 

@@ -1,0 +1,79 @@
+"""What all claims share, so that they share models too.
+
+A world that can be learned in minutes on a core: twelve words of one syllable,
+four a section, songs of one, two or four sections. Then, after some 400,000
+tokens, a model of width 64 finds its place in the lyrics, and what it sings
+follows them; the quick form ends about there, the full one far beyond.
+"""
+
+import dataclasses
+
+from yue_jax.paper.cases import Corpus, Phase, Run, Shape
+from yue_jax.world.config import WorldConfig
+
+SECTIONS = (1, 2, 4)
+LONGEST = SECTIONS[-1]
+CONTEXT = 144  # tokens; a song of four sections, or several shorter ones
+ICL_CONTEXT = 192  # with a clip of half of it
+ICL_SAMPLES = 8  # about as many tokens a step
+SAMPLES = 10
+SHAPE = Shape(width=64, layers=2, heads=4)
+PEAK = 1e-2
+SEEDS = {"quick": (0, 1), "full": (0, 1, 2)}
+STEPS = {"quick": 300, "full": 900}
+HELDOUT = {"quick": 32, "full": 96}
+_TRAIN = {"quick": 1200, "full": 3000}
+_WARMUP = 20
+_WORLD = WorldConfig(
+  words=12,
+  syllables=12,
+  syllables_per_word=1,
+  singers=4,
+  genres=4,
+  words_per_section=4,
+  durations=(1, 2),
+  chords=4,
+  beats=2,
+  progression=2,
+  chord_durations=(2,),
+  masking=(0.0, 0.0),
+  codebooks=1,
+)
+
+
+def corpus(form: str, seed: int, *, masking: float = 0.0) -> Corpus:
+  """Songs of the world of a seed, masked as often on every beat."""
+  world = dataclasses.replace(
+    _WORLD, seed=seed, masking=(masking,) * _WORLD.beats
+  )
+  return Corpus(
+    world=world, sections=SECTIONS, train=_TRAIN[form], heldout=HELDOUT[form]
+  )
+
+
+def phase(form: str, kinds: dict[str, float], **changes) -> Phase:
+  """All of a training: warm-up, constant rate, and a decay to 0 at the end."""
+  steps = changes.pop("steps", STEPS[form])
+  return dataclasses.replace(
+    Phase(
+      steps=steps,
+      context=CONTEXT,
+      samples=SAMPLES,
+      kinds=tuple(kinds.items()),
+      peak=PEAK,
+      warmup=_WARMUP,
+      decay=steps // 3,
+    ),
+    **changes,
+  )
+
+
+def run(form: str, seed: int, *phases: Phase, **changes) -> Run:
+  """A run on the corpus of a seed; `changes` of its other fields."""
+  made = Run(corpus=corpus(form, seed), shape=SHAPE, phases=phases, seed=seed)
+  return dataclasses.replace(made, **changes)
+
+
+def cot(form: str, seed: int) -> Run:
+  """The run that most claims compare with."""
+  return run(form, seed, phase(form, {"cot": 1.0}))

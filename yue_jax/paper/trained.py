@@ -1,0 +1,71 @@
+"""A trained run as measures see it: its model, and the songs held out of it."""
+
+import functools
+import pathlib
+
+import jax
+
+from yue_jax import config, sharding
+from yue_jax.encoding import EncodedSong, Phrases, encode_song
+from yue_jax.manifest import read_manifest
+from yue_jax.model import Decoder
+from yue_jax.paper import corpora
+from yue_jax.paper.cases import Run
+from yue_jax.sampling import stages
+from yue_jax.songs import Song, song_from_row
+from yue_jax.tokenizer import Tokenizer
+from yue_jax.vocab import Vocab
+from yue_jax.world import corpus as world_corpus
+from yue_jax.world import manifest
+from yue_jax.world.generator import World, WorldSong
+
+
+class Trained:
+  """A run that is done, on one device. What is asked for is read then."""
+
+  def __init__(self, run: Run, folder: pathlib.Path, corpus: pathlib.Path):
+    """`folder` is that of the run, `corpus` that of its corpus."""
+    self.run, self._folder, self._corpus = run, folder, corpus
+    self.mesh = sharding.make_mesh(config.MeshConfig(), jax.devices()[:1])
+
+  @functools.cached_property
+  def vocab(self) -> Vocab:
+    return corpora.vocabulary(self._corpus, self.run.corpus)
+
+  @functools.cached_property
+  def tokenizer(self) -> Tokenizer:
+    return Tokenizer(self._corpus / "tokenizer.model")
+
+  @functools.cached_property
+  def phrases(self) -> Phrases:
+    return Phrases.encode(self.tokenizer)
+
+  @functools.cached_property
+  def decoder(self) -> Decoder:
+    weights = stages.load_stage(self._folder, self.mesh, stage=1)
+    return stages.decoder_of(weights)
+
+  def world(self, sections: int) -> World:
+    """That of songs with so many sections."""
+    return world_corpus.read_world(self._corpus / f"world-{sections}.json")
+
+  def songs(self, sections: int, count: int) -> list[Song]:
+    """The first held-out songs with so many sections."""
+    path = self._corpus / f"songs/heldout-{sections}/songs.jsonl"
+    rows = [row for _, row in read_manifest(path)][:count]
+    if len(rows) < count:
+      raise ValueError(f"{count} songs asked for, but {path} has {len(rows)}")
+    return [
+      song_from_row(row, path.parent, rules=corpora.rules(), vocab=self.vocab)
+      for row in rows
+    ]
+
+  def encoded(self, songs: list[Song]) -> list[EncodedSong]:
+    return [
+      encode_song(song, self.tokenizer, vocab=self.vocab) for song in songs
+    ]
+
+
+def world_songs(world: World, songs: list[Song]) -> list[WorldSong]:
+  """The same songs as their world drew them."""
+  return [manifest.from_song(world, song) for song in songs]
