@@ -122,6 +122,23 @@ def read_blocks(
     yield from _resampled(_decoded(path, file, _Clipping()), file, rate)
 
 
+def sound_files(folder: pathlib.Path) -> list[pathlib.Path]:
+  """All files below a folder that are named as sound, sorted.
+
+  Raises FileNotFoundError if there are none.
+  """
+  found = sorted(
+    path
+    for path in folder.rglob("*")
+    if path.suffix.lower() in FORMATS and path.is_file()
+  )
+  if not found:
+    raise FileNotFoundError(
+      f"no sound in {folder}; expected files of {', '.join(FORMATS)}"
+    )
+  return found
+
+
 def seconds_of(path: str | os.PathLike[str]) -> float:
   """Duration by the header alone; SongError if the file cannot be opened."""
   with _opened(pathlib.Path(path)) as file:
