@@ -19,15 +19,17 @@ def test_percentiles_are_those_of_scipy():
   assert abs(ours.high - theirs.high) < 0.1 * width
 
 
-def test_pivotal_is_that_of_scipy():
-  values = np.random.default_rng(1).exponential(size=80)
-  ours = estimates.pivotal(lambda i: values[i].var(), 80, draws=4000)
+def test_bias_is_subtracted_twice():
+  values = np.random.default_rng(1).exponential(size=20)
+  ours = estimates.bias_corrected(lambda i: values[i].max(), 20, draws=4000)
   theirs = scipy.stats.bootstrap(
-    (values,), np.var, method="basic", n_resamples=5000, rng=2
-  ).confidence_interval
-  width = theirs.high - theirs.low
-  assert abs(ours.low - theirs.low) < 0.1 * width
-  assert abs(ours.high - theirs.high) < 0.1 * width
+    (values,), np.max, method="percentile", n_resamples=5000, rng=2
+  )
+  bias = theirs.bootstrap_distribution.mean() - values.max()
+  low, high = (b - 2 * bias for b in theirs.confidence_interval)
+  assert bias < 0  # a maximum is too small
+  assert ours.high == pytest.approx(high, abs=0.1 * (high - low))
+  assert ours.low == pytest.approx(low, abs=0.1 * (high - low))
 
 
 def test_intervals_hold_the_mean_as_often_as_they_say():

@@ -12,6 +12,11 @@
     ngrams           the index of these, on disk
     local_alignment  the stretch of two songs that is most alike
 
+    results          the folders that hold all this
+    measures         every metric of a folder of results
+    training_songs   the index of a prepared data set
+    report figures   what tools/evaluate.py writes
+
 Every metric is a function of arrays that says what it wants of them, and
 raises ValueError rather than give a number that means nothing.
 """

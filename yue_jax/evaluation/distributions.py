@@ -117,12 +117,15 @@ def distance(
   """`frechet_distance` or `gaussian_kl`, with an interval.
 
   Songs of both sets are drawn again. The interval is of the unbiased value
-  (see `estimates.pivotal`), and may lie below that of these samples.
+  (see `estimates.bias_corrected`), and may lie below that of these samples;
+  where it would reach below 0, which no distance is, it ends there.
   """
   expect_same_width(a, b)
-  return estimates.pivotal(
+  found = estimates.bias_corrected(
     lambda i, j: metric(a.of(i), b.of(j)), len(a.ids), len(b.ids), draws=draws
   )
+  low, high = max(found.low, 0.0), max(found.high, 0.0)
+  return dataclasses.replace(found, low=low, high=high)
 
 
 def frechet_by_size(

@@ -128,7 +128,7 @@ def build_index(
   """Writes the index of songs, (name, (frames,) codes of one codebook) each.
 
   Raises:
-    ValueError: codes are none, a name comes twice, or there are no songs.
+    ValueError: codes are none, or there are no songs.
     FileExistsError: `out` exists.
   """
   names: list[str] = []
@@ -143,7 +143,8 @@ def build_index(
         names.append(name)
         starts.append(starts[-1] + len(codes))
     writer.flush()
-    _check_whole(names, starts)
+    if not names:
+      raise ValueError("no songs to index; expected some")
     described = {"format": _FORMAT, "n": n, "songs": names, "starts": starts}
     (partial / "index.json").write_text(json.dumps(described) + "\n")
   return Index(out, n, tuple(names), np.array(starts))
@@ -217,14 +218,6 @@ class _ShardWriter:
     np.save(self._root / f"{self._shards}.places.npy", places[order])
     self._hashes, self._places, self._size = [], [], 0
     self._shards += 1
-
-
-def _check_whole(names: list[str], starts: list[int]) -> None:
-  if len(set(names)) < len(names):
-    twice = next(n for n in names if names.count(n) > 1)
-    raise ValueError(f"song {twice!r} comes twice; expected different names")
-  if not names:
-    raise ValueError("no songs to index; expected some")
 
 
 def _mixed(x: np.ndarray) -> np.ndarray:
