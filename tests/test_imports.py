@@ -108,7 +108,12 @@ ONLY_IN = {
   "soundfile": {"audio", "study/clips"},
   "soxr": {"audio", "study/clips"},
   "pyloudnorm": {"audio/loudness", "study/clips"},
-  "matplotlib": {"planner/plot", "evaluation/figures", "paper/figures"},
+  "matplotlib": {
+    "planner/plot",
+    "scaling/plot",
+    "evaluation/figures",
+    "paper/figures",
+  },
   "scipy": {"evaluation", "audio", "study"},
   "sklearn": {"audio/fitting", "evaluation"},
   "jiwer": {"evaluation/lyric_errors"},

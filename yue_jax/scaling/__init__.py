@@ -9,6 +9,10 @@
     curves      parabolas in the log of a setting, powers through their minima
     isoflop     the best size of every budget by parabolas, for the picture
     tuning      the best learning rate or batch by size and tokens
+    table       rows of a sweep's table, as runs
+    sizes       the sizes of YuE, and what a token costs there
+    report      what is printed of a fit
+    plot        what is drawn of it (the extra [plots])
 
 NumPy only. Sizes N are counted as the caller counts them, with embeddings or
 without; tokens D are those trained on; FLOPs are the project's

@@ -86,7 +86,13 @@ def fit(runs: Runs, *, draws: int = bootstrap.DRAWS, seed: int = 0) -> Fitted:
   low, high = projection.EXPONENTS
   exponents = np.stack([drawn.alpha, drawn.beta])
   on_edge = ((exponents <= low) | (exponents >= high)).any(0).mean()
-  return Fitted(law, drawn, runs, Cost.of(runs), float(on_edge))
+  return Fitted(
+    law,
+    drawn,
+    runs,
+    Cost.through(runs.parameters, runs.flops / runs.tokens),
+    float(on_edge),
+  )
 
 
 def recommend(

@@ -87,7 +87,7 @@ def fit(runs: Runs, *, draws: int = bootstrap.DRAWS, seed: int = 0) -> IsoFlop:
     budgets,
     PowerLaw.through(flops, np.array([b.best.setting for b in budgets])),
     PowerLaw.through(flops, drawn[np.isfinite(drawn).all(1)]),
-    Cost.of(runs),
+    Cost.through(runs.parameters, runs.flops / runs.tokens),
     len(runs) - sum(len(group) for group in used),
   )
 

@@ -12,8 +12,6 @@ from typing import Self
 
 import numpy as np
 
-from yue_jax.scaling.runs import Runs
-
 Numbers = float | np.ndarray
 
 
@@ -31,10 +29,9 @@ class Cost:
   error: float = 0.0
 
   @classmethod
-  def of(cls, runs: Runs) -> Self:
-    """The power of the size that fits the FLOPs of runs best, by logs."""
-    size = np.log(runs.parameters)
-    price = np.log(runs.flops / runs.tokens)
+  def through(cls, parameters: np.ndarray, flops_per_token: np.ndarray) -> Self:
+    """The power that fits best, by least squares of logs."""
+    size, price = np.log(parameters), np.log(flops_per_token)
     spread = size - size.mean()
     if not np.ptp(size):
       return cls(float(np.exp(price.mean() - size[0])), 1.0)
