@@ -364,6 +364,24 @@ def headline(launch: Launch) -> str:
   )
 
 
+def write(launch: Launch, out: pathlib.Path) -> None:
+  """Writes all ways to launch it into a directory, and says what it wrote."""
+  out.mkdir(parents=True, exist_ok=True)
+  for name, render in (
+    ("xpk.sh", xpk_script),
+    ("jobset.yaml", jobset_yaml),
+    ("vm.sh", vm_script),
+  ):
+    try:
+      text = render(launch)
+    except ValueError as error:
+      (out / name).unlink(missing_ok=True)  # of other chips
+      print(f"  no {name}: {error}")
+    else:
+      (out / name).write_text(text)
+      print(f"  {out / name}")
+
+
 def _script(
   launch: Launch, body: str, variables: Mapping[str, str | Sequence[str]]
 ) -> str:

@@ -83,24 +83,7 @@ def main(argv: list[str]) -> None:
   except (ValueError, TypeError, OSError) as error:
     sys.exit(f"render_launch: {error}")
   print(launch.headline(run))
-  _write(run, pathlib.Path(_OUT.value or f"runs/launch/{run.name}"))
-
-
-def _write(run: launch.Launch, out: pathlib.Path) -> None:
-  out.mkdir(parents=True, exist_ok=True)
-  for name, render in (
-    ("xpk.sh", launch.xpk_script),
-    ("jobset.yaml", launch.jobset_yaml),
-    ("vm.sh", launch.vm_script),
-  ):
-    try:
-      text = render(run)
-    except ValueError as error:
-      (out / name).unlink(missing_ok=True)  # of other chips
-      print(f"  no {name}: {error}")
-    else:
-      (out / name).write_text(text)
-      print(f"  {out / name}")
+  launch.write(run, pathlib.Path(_OUT.value or f"runs/launch/{run.name}"))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What the runs of a sweep take, before any of them runs."""
 
+from collections.abc import Sequence
 import dataclasses
 
 from yue_jax import accounting
@@ -51,6 +52,16 @@ class Price:
   seconds: float
   dollars: float | None
   fits: bool
+
+
+def total(prices: Sequence[Price]) -> Price:
+  """Of all runs, one after the other."""
+  dollars = [price.dollars for price in prices]
+  return Price(
+    seconds=sum(price.seconds for price in prices),
+    dollars=None if None in dollars else sum(dollars),
+    fits=all(price.fits for price in prices),
+  )
 
 
 class Pricing:
