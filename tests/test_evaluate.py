@@ -13,7 +13,7 @@ from yue_jax.evaluation.ngrams import build_index
 sys.path.insert(0, str(ROOT / "tools"))
 import evaluate
 
-SONGS = 24
+SONGS = 32
 NGRAM = 4
 
 
@@ -22,7 +22,7 @@ def folders(tmp_path_factory) -> pathlib.Path:
   """Real songs, a good system, a bad one that copies, and an index."""
   root = tmp_path_factory.mktemp("evaluation")
   rng = np.random.default_rng(7)
-  training = [(f"train {i}", rng.integers(64, size=200)) for i in range(30)]
+  training = [(f"train {i}", rng.integers(64, size=200)) for i in range(SONGS)]
   for track in ("vocal", "backing"):
     build_index(training, root / f"index/{track}", n=NGRAM)
   for number, (name, shift, wrong) in enumerate(

@@ -54,7 +54,13 @@ def _evaluate(args: argparse.Namespace) -> list[measures.Evaluation]:
     indexes = index_dataset(args.training, args.index, n=args.ngram)
   args.out.mkdir(parents=True, exist_ok=True)
   return [
-    measures.evaluate(system, reference, indexes=indexes, ngram=args.ngram)
+    measures.evaluate(
+      system,
+      reference,
+      indexes=indexes,
+      ngram=args.ngram,
+      time_step=args.time_step,
+    )
     for system in track(systems, len(systems), "systems", "evaluating")
   ]
 
@@ -78,6 +84,12 @@ def _parser() -> argparse.ArgumentParser:
     type=int,
     default=12,
     help="frames in a row that count as copied [12]",
+  )
+  add(
+    "--time-step",
+    type=float,
+    default=measures.TIME_STEP,
+    help="seconds, of error rates as songs go on [30]",
   )
   return parser
 

@@ -7,7 +7,8 @@ takes tags and lyrics of held-out songs, generates both tracks (stage 1) and
 all codebooks (stage 2), reads the words back from the vocal codes and compares
 (yue_jax/world/lyrics.py). Writes vtrack.npy, itrack.npy and song.json of every
 song, and songs.json with the lyric error rate, that of the same model before
-training, and how many residual codes agree with the world.
+training, and how many residual codes agree with the world. OUT/untrained has
+the songs of the model before training, with codebook 0 alone.
 """
 
 import argparse
@@ -73,13 +74,18 @@ def sing(args: argparse.Namespace) -> dict:
     full = list(completed)
   true = [_true_words(world, song) for song in given]
   readings = [_read(world, sections) for sections in sung]
-  _write_songs(world, args, given, sung, full, readings)
+  _write_songs(world, args.out, given, sung, full, readings)
+  noises = [_read(world, sections) for sections in noise]
+  first = [
+    np.concatenate([getattr(section, name) for section in sections])[None]
+    for sections in noise
+    for name in ("vocal", "backing")
+  ]
+  _write_songs(world, args.out / "untrained", given, noise, first, noises)
   summary = {
     "songs": len(given),
     "lyric_error_rate": _error_rate(true, readings),
-    "lyric_error_rate_untrained": _error_rate(
-      true, [_read(world, sections) for sections in noise]
-    ),
+    "lyric_error_rate_untrained": _error_rate(true, noises),
     "residual_agreement": _agreement(world, full),
   }
   (args.out / "songs.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -160,9 +166,9 @@ def _agreement(world, full: list[np.ndarray]) -> float:
   return float(np.mean(codes[1:] == world.residuals(codes[0])[1:]))
 
 
-def _write_songs(world, args, given, sung, full, readings) -> None:
+def _write_songs(world, out, given, sung, full, readings) -> None:
   for number, song in enumerate(given):
-    folder = args.out / song.id
+    folder = out / song.id
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "vtrack.npy", full[2 * number])
     np.save(folder / "itrack.npy", full[2 * number + 1])

@@ -24,10 +24,12 @@ class Alignment:
   Attributes:
     own: of songs with their own texts, the score of the paper's table 3.
     gain: what that is more than with the texts of all other songs.
+    songs: the cosine of each with its own text, by id.
   """
 
   own: Estimate
   gain: Estimate
+  songs: dict[str, float]
 
 
 def alignment(songs: Embeddings, texts: Embeddings) -> Alignment:
@@ -44,7 +46,11 @@ def alignment(songs: Embeddings, texts: Embeddings) -> Alignment:
   own = np.diagonal(cosines)
   count = len(own)
   others = (cosines.sum(axis=1) - own) / max(count - 1, 1)
-  return Alignment(estimates.mean(own), estimates.mean(own - others))
+  return Alignment(
+    estimates.mean(own),
+    estimates.mean(own - others),
+    dict(zip(songs.ids, own.tolist(), strict=True)),
+  )
 
 
 def _directions(embeddings: Embeddings) -> np.ndarray:

@@ -87,8 +87,8 @@ def gaussian_kl(a: np.ndarray, b: np.ndarray) -> float:
   )
 
 
-def class_kl(reference: Embeddings, generated: Embeddings) -> Estimate:
-  """KL(reference || generated) of class probabilities, song by song.
+def class_kl(reference: Embeddings, generated: Embeddings) -> dict[str, float]:
+  """KL(reference || generated) of class probabilities, nats, by song.
 
   As tables of audio generation have it (audioldm_eval's KL of PaSST): what a
   classifier says of a generated song against what it says of its partner.
@@ -104,7 +104,8 @@ def class_kl(reference: Embeddings, generated: Embeddings) -> Estimate:
   expect_same_width(reference, generated)
   expect_same_ids(reference.ids, generated.ids, of="class probabilities")
   p, q = _log_classes(reference), _log_classes(generated)
-  return estimates.mean((np.exp(p) * (p - q)).sum(axis=1))
+  divergences = (np.exp(p) * (p - q)).sum(axis=1)
+  return dict(zip(generated.ids, divergences.tolist(), strict=True))
 
 
 def distance(
@@ -137,12 +138,13 @@ def frechet_by_size(
     ValueError: too few samples for parts of half the size.
   """
   expect_same_width(a, b)
-  least = (a.width + 2) / min(len(a.rows), len(b.rows))
+  # With hardly more samples than dimensions, the bias is more than c / n.
+  least = 3 * (a.width + 1) / min(len(a.rows), len(b.rows))
   smallest = max(_SMALLEST, least)
   if smallest > 0.5:
     raise ValueError(
       f"{len(a.rows)} and {len(b.rows)} samples of {a.width} dimensions; to"
-      f" see the bias of the sample size takes {2 * (a.width + 2)} of each"
+      f" see the bias of the sample size takes {6 * (a.width + 1)} of each"
     )
   rng = np.random.default_rng(seed)
   shares = 1 / np.linspace(1, 1 / smallest, _SIZES)

@@ -41,6 +41,17 @@ class Embeddings:
     pieces = [np.arange(ends[i], ends[i + 1]) for i in songs]
     return self.rows[np.concatenate(pieces)]
 
+  def only(self, ids: tuple[str, ...], *, of: str) -> "Embeddings":
+    """Those of some of the songs; ValueError if any is missing."""
+    if missing := sorted(set(ids) - set(self.ids)):
+      raise ValueError(f"{of} has no {missing[:3]}, {len(missing)} are missing")
+    kept = [k for k, song in enumerate(self.ids) if song in set(ids)]
+    owners = np.isin(self.owners, kept)
+    number = np.searchsorted(kept, self.owners[owners])
+    return Embeddings(
+      tuple(self.ids[k] for k in kept), self.rows[owners], number
+    )
+
   def means(self) -> np.ndarray:
     """(songs, width): one row a song, the mean of its own."""
     starts = np.searchsorted(self.owners, np.arange(len(self.ids)))

@@ -105,15 +105,16 @@ def _draw_memorisation(
 ) -> pathlib.Path:
   """Shares of songs beyond each value, of systems and of the null."""
   paths = _copying(found[0])
+  rows = len({path.rpartition("/")[0] for path in paths})  # one a track
   figure, grid = plt.subplots(
-    1,
-    len(paths),
-    figsize=(3.2 * len(paths), 3.6),
+    rows,
+    len(paths) // rows,
+    figsize=(10, 3.2 * rows),
     layout="constrained",
     squeeze=False,
     sharey=True,
   )
-  for axes, path in zip(grid[0], paths, strict=True):
+  for axes, path in zip(grid.flat, paths, strict=True):
     lines = {e.name: e.samples[path] for e in found if path in e.samples}
     lines["unrelated songs"] = found[0].samples[f"{path}/null"]
     for name, values in lines.items():
@@ -121,7 +122,8 @@ def _draw_memorisation(
       color = "black" if name == "unrelated songs" else None
       axes.step(x, 1 - np.arange(len(x)) / len(x), label=name, color=color)
     axes.set(xlabel=path.removeprefix("memorisation/"), ylim=(0, 1.02))
-  grid[0, 0].set_ylabel("share of songs with at least as much")
+  for axes in grid[:, 0]:
+    axes.set_ylabel("share of songs with as much")
   grid[0, -1].legend(fontsize=8)
   figure.savefig(out, dpi=110)
   plt.close(figure)

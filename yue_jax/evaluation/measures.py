@@ -25,7 +25,7 @@ from yue_jax.evaluation.ngrams import Index
 from yue_jax.evaluation.results import FRAMES_PER_SECOND, TRACKS, Results
 from yue_jax.evaluation.vocal_range import vocal_range
 
-TIME_STEP = 30.0  # seconds, of error rates over time (paper, figure 12)
+TIME_STEP = 30.0  # seconds, as in the paper's figure 12
 # Which way is better; of the others, neither is.
 LOWER = ("lyrics/", "frechet/", "gaussian_kl/", "class_kl/")
 HIGHER = ("alignment/",)
@@ -65,6 +65,7 @@ def evaluate(
   *,
   indexes: Mapping[str, Index],
   ngram: int,
+  time_step: float = TIME_STEP,
 ) -> Evaluation:
   """Computes every metric that the folders have material for.
 
@@ -74,6 +75,7 @@ def evaluate(
       unrelated to what `indexes` hold.
     indexes: of training songs by track, vocal or backing; may be empty.
     ngram: frames, for what is copied from references.
+    time_step: seconds, of error rates as songs go on.
 
   Raises:
     ValueError: not one metric could be computed, with all reasons.
@@ -82,7 +84,7 @@ def evaluate(
   parts: dict[str, Callable[[], None]] = {
     "duration": lambda: _durations(found, results),
     "vocal_range": lambda: _vocal_ranges(found, results),
-    "lyrics": lambda: _lyrics(found, results),
+    "lyrics": lambda: _lyrics(found, results, time_step),
     "distributions": lambda: _distributions(found, results, reference),
     "class_kl": lambda: _classes(found, results, reference),
     "alignment": lambda: _alignments(found, results),
@@ -120,7 +122,7 @@ def _vocal_ranges(found: Evaluation, results: Results) -> None:
   _summarise(found, "vocal_range/semitones", semitones)
 
 
-def _lyrics(found: Evaluation, results: Results) -> None:
+def _lyrics(found: Evaluation, results: Results, time_step: float) -> None:
   songs = results.heard()
   if not songs:
     return
@@ -140,7 +142,7 @@ def _lyrics(found: Evaluation, results: Results) -> None:
     }
   ends = [s.end for song in songs for s in song.sections]
   if all(end is not None for end in ends):
-    edges = np.arange(0, max(ends) + TIME_STEP, TIME_STEP).tolist()
+    edges = np.arange(0, max(ends) + time_step, time_step).tolist()
     found.over_time = edges, lyric_errors.errors_over_time(songs, edges)
 
 
@@ -169,7 +171,10 @@ def _classes(found: Evaluation, results: Results, reference: Results) -> None:
 
   def measure(model: str, own: Embeddings) -> None:
     theirs = _partner(known, model, reference)
-    found.measures[f"class_kl/{model}"] = distributions.class_kl(theirs, own)
+    partners = theirs.only(own.ids, of=f"{reference.root}/logits/{model}")
+    path, songs = f"class_kl/{model}", distributions.class_kl(partners, own)
+    found.samples[path] = songs
+    found.measures[path] = estimates.mean(np.array(list(songs.values())))
 
   for model, own in results.embeddings("logits").items():
     _try(found, f"class_kl/{model}", functools.partial(measure, model, own))
@@ -182,6 +187,7 @@ def _alignments(found: Evaluation, results: Results) -> None:
     scores = alignment(_partner(songs, model, results), texts)
     found.measures[f"alignment/{model}"] = scores.own
     found.measures[f"alignment/{model}/above_others"] = scores.gain
+    found.samples[f"alignment/{model}"] = scores.songs
 
   for model, texts in results.embeddings("texts").items():
     _try(found, f"alignment/{model}", functools.partial(measure, model, texts))
