@@ -11,7 +11,8 @@ kept in it, in the folder YUE_JAX. What is opened gives the same documents as
 the data set that was prepared.
 
 `build_tfds` makes such a directory of manifests. So does, of a data set that
-is prepared, the command of TFDS, which wants TensorFlow itself:
+is prepared, the command of TFDS, in an environment that has tensorflow,
+apache-beam and mlcroissant too:
 
   tfds build song_records --imports=yue_jax.data.tfds_songs \\
     --manual_dir=data/songs --data_dir=data/tfds
