@@ -1,15 +1,18 @@
 """Small listening tests: songs of tones, and what raters answer."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
 import pathlib
+from typing import Any
 
 import numpy as np
 import soundfile
 
 from yue_jax.study.aspects import aspects_named
 from yue_jax.study.clips import Excerpt
-from yue_jax.study.comparisons import Key, plan_comparisons
+from yue_jax.study.comparisons import Clip, Key, plan_comparisons
 from yue_jax.study.folder import StudyConfig, write_study
+from yue_jax.study.results import Judgements, read_results
 from yue_jax.study.songs import Prompt, shared_songs
 
 SYSTEMS = ("alpha-system", "beta-system", "gamma-system")
@@ -74,3 +77,61 @@ def plan(
     content="",
     seed=seed,
   )
+
+
+def result(
+  key: Key, rater: str, choose: Callable[[Clip, Clip, str], str]
+) -> dict[str, Any]:
+  """What the page saves for a rater.
+
+  Args:
+    key: of the study.
+    rater: whose; every other rater has the sides turned round.
+    choose: of the clips on the left and right, and the aspect.
+  """
+  answers = []
+  for number, (name, two) in enumerate(key.comparisons.items()):
+    left, right = two if (number + len(rater)) % 2 else two[::-1]
+    clips = key.clips[left], key.clips[right]
+    answers.append(
+      {
+        "comparison": name,
+        "left": left,
+        "right": right,
+        "choices": {aspect: choose(*clips, aspect) for aspect in key.aspects},
+        "seconds": 1.5,
+        "heard": {"left": 1.5, "right": 1.0},
+      }
+    )
+  return {
+    "format": "yue_jax study result 1",
+    "study": key.study,
+    "rater": rater,
+    "assigned": len(answers),
+    "started": "2026-01-01T00:00:00.000Z",
+    "saved": "2026-01-01T01:00:00.000Z",
+    "answers": answers,
+  }
+
+
+def draw_choice(rng: np.random.Generator, strengths: Mapping[str, float]):
+  """A rater who follows Bradley-Terry, and calls close ones a tie."""
+
+  def choose(left: Clip, right: Clip, _) -> str:
+    lead = strengths[left.system] - strengths[right.system] + rng.logistic()
+    if abs(lead) < 0.2:
+      return "tie"
+    return "left" if lead > 0 else "right"
+
+  return choose
+
+
+def judge(
+  root: pathlib.Path, key: Key, results: Iterable[Mapping[str, Any]]
+) -> Judgements:
+  """Results, written and read."""
+  paths = []
+  for number, its in enumerate(results):
+    paths.append(root / f"{number}.json")
+    paths[-1].write_text(json.dumps(its))
+  return read_results(paths, key)

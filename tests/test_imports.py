@@ -113,6 +113,7 @@ ONLY_IN = {
     "scaling/plot",
     "evaluation/figures",
     "paper/figures",
+    "study/figure",
   },
   "scipy": {"evaluation", "audio", "study"},
   "sklearn": {"audio/fitting", "evaluation"},

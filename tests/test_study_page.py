@@ -8,6 +8,7 @@ import pathlib
 import pytest
 
 from tests import browser, studies
+from yue_jax.study.results import read_results
 
 pytestmark = pytest.mark.skipif(
   browser.CHROMIUM is None, reason="no chromium on the path"
@@ -149,6 +150,7 @@ def test_answering_by_keyboard_alone(chromium, study, tmp_path):
   tab_to(chromium, "document.getElementById('save')")
   chromium.press("Enter")
   chromium.until(lambda: any(downloads.glob("*.json")))
+  judged = read_results(list(downloads.glob("*.json")), key)
   result = saved(downloads)
 
   answers = result.pop("answers")
@@ -166,6 +168,11 @@ def test_answering_by_keyboard_alone(chromium, study, tmp_path):
     assert sorted(two) == sorted((item["left"], item["right"]))
   assert answers == expected
   assert len({item["left"] for item in answers}) == 3
+  scores = {"left": 1, "tie": 0.5, "right": 0}
+  assert [
+    list(row if left else 1 - row)
+    for row, left in zip(judged.scores, judged.first_left, strict=True)
+  ] == [[scores[c] for c in choices.values()] for choices in given]
   assert not problems(chromium)
 
 
@@ -200,7 +207,8 @@ def test_order_and_sides_are_the_raters_own(chromium, tmp_path):
   )
   path = tmp_path / "study" / "page" / "study.html"
   chromium.open(path)
-  orders, again, pairs, sides = {}, {}, Counter(), Counter()
+  orders, again, turned = {}, {}, set()
+  pairs, sides = Counter(), Counter()
   raters = [f"r{i}" for i in range(12)]
   for rater in [*raters, "r0"]:
     chromium.run(
@@ -221,6 +229,13 @@ def test_order_and_sides_are_the_raters_own(chromium, tmp_path):
     ]
     assert len({i["comparison"] for i in items}) == 6
     assert set(Counter(map(frozenset, systems)).values()) == {2}
+    first_left = [
+      key.comparisons[i["comparison"]][0] == i["left"] for i in items
+    ]
+    assert sum(first_left) == 3  # half of the pairs are turned round
+    turned.update(
+      zip((i["comparison"] for i in items), first_left, strict=True)
+    )
     pairs.update(i["comparison"] for i in items)
     sides.update(left for left, _ in systems)
   assert again["r0"] == orders["r0"]
@@ -229,6 +244,7 @@ def test_order_and_sides_are_the_raters_own(chromium, tmp_path):
     for items in orders.values()
   }
   assert len(distinct) == len(raters)
+  assert len(turned) > 20  # most of the pairs both ways round
   assert len(pairs) == 12  # all of them are heard by somebody
   assert min(sides.values()) > 15  # of 78 / 3 = 26
 
