@@ -104,7 +104,11 @@ def _parser() -> argparse.ArgumentParser:
   add = parser.add_argument
   limits = Limits()
   add("folder", type=pathlib.Path, help="of the songs")
-  add("--codec", required=True, help="folder of tools/fit_codec.py")
+  add(
+    "--codec",
+    required=True,
+    help="folder of tools/fit_codec.py; folder or hub name of X-Codec",
+  )
   add("--out", type=pathlib.Path, required=True, help="of codes and manifest")
   add("--content", choices=CONTENTS, default="songs", help="what a song has")
   add("--separate", metavar="COMMAND", help="makes stems of a mixture")
