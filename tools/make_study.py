@@ -18,10 +18,13 @@ import argparse
 import pathlib
 import sys
 
-from yue_jax.study.aspects import ASPECTS, aspects_named
-from yue_jax.study.clips import Excerpt
-from yue_jax.study.folder import StudyConfig, write_study
-from yue_jax.study.songs import find_prompts, read_prompts, shared_songs
+try:
+  from yue_jax.study.aspects import ASPECTS, aspects_named
+  from yue_jax.study.clips import Excerpt
+  from yue_jax.study.folder import StudyConfig, write_study
+  from yue_jax.study.songs import find_prompts, read_prompts, shared_songs
+except ImportError as error:
+  sys.exit(f"make_study: {error}; pip install 'yue_jax[eval]'")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -138,6 +138,7 @@
       find(name).hidden = name !== section;
     }
     find("progress").hidden = find("footer").hidden = section === "begin";
+    find("save-part").hidden = section === "end";
     complain("");
     scrollTo(0, 0);
     find(heading).focus();
