@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from yue_jax import config
 from yue_jax.paper import (
   cases,
   claims,
@@ -22,6 +21,7 @@ from yue_jax.paper import (
 )
 from yue_jax.paper.cases import Case, Claim, Finding, Panel
 from yue_jax.paper.results import Results, Table
+from yue_jax.sweeps.outcomes import Outcome
 from yue_jax.world import corpus as world_corpus
 from yue_jax.world.config import WorldConfig
 
@@ -51,40 +51,43 @@ class FakeTrained:
 
   @property
   def steps(self) -> int:
-    assert (self.folder / "done").exists()
+    assert (self.folder / "done").exists() and self.corpus.is_dir()
     return self.run.phases[0].steps
 
 
-class FakeTrainer:
-  """Notes what it trains; dies on demand."""
+class FakeTraining:
+  """`running.run_all` that takes no steps, and dies or diverges on demand."""
 
-  trained: list[str]
-  fails_at: int | None
+  def __init__(self):
+    self.trained, self.dies_at, self.outcomes = [], None, {}
 
-  def __init__(self, root):
-    self._root = root
-
-  def folder(self, run):
-    return self._root / run.name
-
-  def corpus(self, run):
-    return self._root / run.corpus.name
-
-  def train(self, run):
-    if len(self.trained) == FakeTrainer.fails_at:
-      raise training.TrainingError("training in X ended with 1")
-    self.trained.append(run.name)
-    self.folder(run).mkdir(parents=True, exist_ok=True)
-    (self.folder(run) / "done").touch()
-
-  def close(self):
-    pass
+  def __call__(self, configs, out, *, parallel, ended):
+    done = {}
+    for name, cfg in configs.items():
+      if (out / name / "done").exists():
+        done[name] = Outcome("done")
+        continue
+      if len(self.trained) == self.dies_at:
+        raise KeyboardInterrupt
+      self.trained.append(name)
+      (out / name).mkdir(parents=True, exist_ok=True)
+      (out / name / "done").touch()
+      done[name] = self.outcomes.get(cfg.seed, Outcome("done"))
+      ended(name, done[name])
+    return done
 
 
 @pytest.fixture
-def trainer():
-  FakeTrainer.trained, FakeTrainer.fails_at = [], None
-  return FakeTrainer
+def train() -> FakeTraining:
+  return FakeTraining()
+
+
+@pytest.fixture
+def root(tmp_path, corpus) -> pathlib.Path:
+  """Where the corpus of all runs is there already."""
+  (tmp_path / "work/corpora").mkdir(parents=True)
+  (tmp_path / "work/corpora" / CORPUS.name).symlink_to(corpus)
+  return tmp_path
 
 
 def run_of(steps: int, seed: int) -> cases.Run:
@@ -119,16 +122,12 @@ def claim_of(factor: float = 1.0, name: str = "steps") -> Claim:
   )  # fmt: skip
 
 
-def complete(claims, root, trainer):
-  return machine.complete(
-    claims,
-    "quick",
-    machine.Places(root / "work", root / "results"),
-    workers=1,
-    trainer=trainer,
-    trained=FakeTrained,
-    make=lambda corpus, folder: None,
+def complete(claims, root, train) -> tuple[int, int, int]:
+  places = machine.Places(root / "work", root / "results")
+  done = machine.complete(
+    claims, "quick", places, parallel=1, train=train, look=FakeTrained
   )
+  return done.done, done.dropped, done.measured
 
 
 def lines(root, name="steps"):
@@ -174,14 +173,13 @@ def test_bad_settings_are_refused():
 # -- the machine ------------------------------------------------------------
 
 
-def test_each_run_is_trained_once_and_each_case_has_a_line(tmp_path, trainer):
+def test_each_run_is_trained_once_and_each_case_has_a_line(root, train):
   both = [claim_of(), claim_of(name="again")]
-  counts = complete(both, tmp_path, trainer)
-  assert counts == {"done": 0, "dropped": 0, "measured": 8}
-  assert len(trainer.trained) == len(set(trainer.trained)) == 4
+  assert complete(both, root, train) == (0, 0, 8)
+  assert len(train.trained) == len(set(train.trained)) == 4
   for name in ("steps", "again"):
     found = {
-      (r["arm"], r["seed"]): r["values"]["steps"] for r in lines(tmp_path, name)
+      (r["arm"], r["seed"]): r["values"]["steps"] for r in lines(root, name)
     }
     assert found == {
       ("long", 0): 20,
@@ -191,34 +189,47 @@ def test_each_run_is_trained_once_and_each_case_has_a_line(tmp_path, trainer):
     }
 
 
-def test_a_kill_loses_nothing_that_was_measured(tmp_path, trainer):
-  trainer.fails_at = 2
-  with pytest.raises(training.TrainingError):
-    complete([claim_of()], tmp_path, trainer)
-  before = lines(tmp_path)
-  assert 0 < len(before) <= 2
-  trainer.fails_at = None
-  counts = complete([claim_of()], tmp_path, trainer)
-  assert counts["done"] == len(before) and len(lines(tmp_path)) == 4
-  assert lines(tmp_path)[: len(before)] == before
-  assert len(trainer.trained) == len(set(trainer.trained)) + 2 - len(before)
+def test_a_kill_loses_nothing_that_was_measured(root, train):
+  train.dies_at = 2
+  with pytest.raises(KeyboardInterrupt):
+    complete([claim_of()], root, train)
+  before = lines(root)
+  assert len(before) == 2
+  train.dies_at = None
+  assert complete([claim_of()], root, train) == (2, 0, 2)
+  assert lines(root)[:2] == before and len(lines(root)) == 4
+  assert len(train.trained) == len(set(train.trained)) == 4
 
 
-def test_a_line_cut_off_by_a_kill_is_measured_again(tmp_path, trainer):
-  complete([claim_of()], tmp_path, trainer)
-  path = tmp_path / "results/steps.jsonl"
-  path.write_text(path.read_text()[:-20])
-  counts = complete([claim_of()], tmp_path, trainer)
-  assert counts == {"done": 3, "dropped": 0, "measured": 1}
-  assert len(lines(tmp_path)) == 4
+def test_what_was_trained_and_not_measured_is_measured(root, train):
+  complete([claim_of()], root, train)
+  path = root / "results/steps.jsonl"
+  path.write_text(path.read_text()[:-20])  # the last line is cut off
+  assert complete([claim_of()], root, train) == (3, 0, 1)
+  assert len(lines(root)) == len(train.trained) == 4
 
 
-def test_a_changed_case_is_done_again_and_its_old_line_goes(tmp_path, trainer):
-  complete([claim_of()], tmp_path, trainer)
-  counts = complete([claim_of(factor=3.0)], tmp_path, trainer)
-  assert counts == {"done": 2, "dropped": 2, "measured": 2}
-  found = {r["values"]["steps"] for r in lines(tmp_path)}
-  assert found == {60, 63, 10, 11}
+def test_a_changed_case_is_done_again_and_its_old_line_goes(root, train):
+  complete([claim_of()], root, train)
+  assert complete([claim_of(factor=3.0)], root, train) == (2, 2, 2)
+  assert {r["values"]["steps"] for r in lines(root)} == {60, 63, 10, 11}
+
+
+def test_a_diverged_run_has_lines_without_values(root, train):
+  train.outcomes[0] = Outcome("diverged", "the loss is not finite")
+  assert complete([claim_of()], root, train) == (0, 0, 4)
+  lost = [r for r in lines(root) if r["seed"] == 0]
+  assert {r["outcome"] for r in lost} == {"diverged (the loss is not finite)"}
+  assert not any(r["values"] for r in lost)
+  table = Table.read(root / "results/steps.jsonl", claim_of().cases("quick"))
+  assert table.differences("steps", of="long", minus="short") == [10]
+
+
+def test_failed_runs_are_named_after_all_others_are_measured(root, train):
+  train.outcomes[0] = Outcome("failed", "OSError: the disk is full")
+  with pytest.raises(machine.FailedRuns, match=r"2 trainings .* disk is full"):
+    complete([claim_of()], root, train)
+  assert [r["seed"] for r in lines(root)] == [1, 1]
 
 
 # -- tables, statistics -----------------------------------------------------
@@ -282,11 +293,11 @@ def test_no_numbers_are_undecided():
 # -- the document -----------------------------------------------------------
 
 
-def test_the_document_follows_from_results_alone(tmp_path, trainer):
+def test_the_document_follows_from_results_alone(root, train):
   pytest.importorskip("matplotlib", reason="figures need matplotlib")
-  complete([claim_of()], tmp_path, trainer)
-  path = tmp_path / "doc.md"
-  results = tmp_path / "results"
+  complete([claim_of()], root, train)
+  path = root / "doc.md"
+  results = root / "results"
   said = report.write([claim_of()], "quick", results, path)
   text, picture = path.read_text(), (results / "steps.png").read_bytes()
   assert said == ["steps: holds (4/4 cases)"]
@@ -328,7 +339,7 @@ def test_a_corpus_has_songs_of_all_lengths(corpus):
   assert before == sorted((corpus, p.stat().st_mtime) for p in corpus.iterdir())
 
 
-def test_a_run_becomes_a_config_that_the_experiment_reads(corpus, tmp_path):
+def test_a_run_becomes_a_config(corpus):
   phase = setting.phase("quick", {"cot": 2.0, "icl": 1.0}, steps=30)
   run = dataclasses.replace(run_of(10, 3), phases=(phase,))
   made = training.run_config(run, corpus)
@@ -339,20 +350,6 @@ def test_a_run_becomes_a_config_that_the_experiment_reads(corpus, tmp_path):
     "cot": "cot",
     "icl": "icl",
   }
-  path = tmp_path / "start.json"
-  path.write_text(json.dumps(config.to_json(made)))
-  read = claims_module("run").get_config(str(path))
-  assert config.from_config_dict(read.to_dict()) == made
-
-
-def claims_module(name: str):
-  import importlib.util
-
-  path = ROOT / f"experiments/paper/{name}.py"
-  spec = importlib.util.spec_from_file_location(name, path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
 
 
 @pytest.mark.parametrize("form", cases.FORMS)
@@ -377,7 +374,7 @@ def test_unknown_claims_are_refused():
 def test_results_refuse_nothing_that_counts(tmp_path):
   found = claim_of().cases("quick")
   file = Results(tmp_path / "a.jsonl", found)
-  file.add(found[0], {"v": 1.0}, 0.26)
+  file.add(found[0], {"v": 1.0}, seconds=0.26)
   file.close()
   again = Results(tmp_path / "a.jsonl", found)
   again.close()

@@ -23,7 +23,6 @@ import sys
 import jax
 
 from yue_jax.paper import claims, machine, report
-from yue_jax.paper.training import TrainingError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -42,12 +41,17 @@ def main() -> None:
   try:
     chosen = claims.load(folder, args.claims)
     if not args.report:
-      counts = machine.complete(chosen, form, places, workers=args.workers)
-      print(", ".join(f"{n} {what}" for what, n in counts.items()))
+      done = machine.complete(chosen, form, places, parallel=args.parallel)
+      print(
+        f"{done.measured} cases measured, {done.done} were there,"
+        f" {done.dropped} lines of other settings dropped"
+      )
     # All sections, whatever was run: the document is written whole.
     verdicts = report.write(claims.load(folder), form, results, document)
-  except (ValueError, OSError, TrainingError) as error:
+  except (ValueError, OSError, machine.FailedRuns) as error:
     sys.exit(f"paper: {error}")
+  except KeyboardInterrupt:
+    sys.exit("paper: stopped; the same command goes on")
   print("\n".join(verdicts))
   print(document.relative_to(ROOT))
 
@@ -61,10 +65,10 @@ def _parser() -> argparse.ArgumentParser:
   add("--quick", action="store_true", help="small and short, in minutes")
   add("--report", action="store_true", help="only write the document")
   add(
-    "--workers",
+    "--parallel",
     type=int,
     default=min(2, os.cpu_count() or 1),
-    help="trainings side by side, of one thread each [2]",
+    help="trainings side by side [2]",
   )
   return parser
 

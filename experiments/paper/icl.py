@@ -32,7 +32,7 @@ def cases(form: str) -> list[Case]:
     form,
     {"cot": 1.0, "icl": 1.0},
     context=setting.ICL_CONTEXT,
-    samples=setting.ICL_SAMPLES,
+    samples=setting.ICL_SAMPLES[form],
   )
   return [
     Case(

@@ -20,8 +20,6 @@ from yue_jax.paper.losses import Losses
 from yue_jax.paper.singing import Singing
 
 SHARES = (0.1, 0.35, 0.25, 0.3)  # of the steps; the last is more than theirs
-SHORT = {"context": 96, "samples": 16}
-LONG = {"context": 192, "samples": 8}
 FIRST = {"cot": 0.75, "mixture": 0.15, "dual": 0.1}
 LONGER = {"cot": 0.75, "dual": 0.25}
 LAST = {"cot": 2 / 3, "icl": 1 / 3}
@@ -40,16 +38,19 @@ ARMS = {
 
 def phases(form: str, arm: str) -> list[Phase]:
   steps = [round(share * setting.STEPS[form]) for share in SHARES]
+  context, samples = setting.ICL_CONTEXT, setting.ICL_SAMPLES[form]
+  long = {"context": context, "samples": samples}
+  short = {"context": context // 2, "samples": 2 * samples}  # as many tokens
   if arm == "one phase":
-    return [_phase(sum(steps), _sum_of_mixtures(), LONG, warmup=steps[0])]
+    return [_phase(sum(steps), _sum_of_mixtures(), long, warmup=steps[0])]
   early = arm == "early ICL"
   first = EARLY if early else FIRST
   last = {"cot": 1.0} if early else LAST
-  later = SHORT if arm == "no extension" else LONG
+  later = short if arm == "no extension" else long
   decay = 0 if arm == "no annealing" else steps[3]
   return [
-    _phase(steps[0], first, SHORT, warmup=steps[0]),
-    _phase(steps[1], first, SHORT),
+    _phase(steps[0], first, short, warmup=steps[0]),
+    _phase(steps[1], first, short),
     _phase(steps[2], LONGER, later),
     _phase(steps[3], last, later, decay=decay),
   ]
@@ -104,7 +105,7 @@ CLAIM = Claim(
   name="phases",
   title="Four phases do better than one, with clips at the end",
   text="""
-The same number of tokens, in batches of the same size, in phases as the paper
+The same number of tokens, as many a step, in phases as the paper
 has them and in other ways. All are measured on songs of four sections, without
 a clip (lyric error rate; gap, nats a second of music above the exact floor) and
 after a clip of another song.

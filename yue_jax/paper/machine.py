@@ -1,28 +1,31 @@
 """Does what is missing of some claims: corpora, trainings, measures, lines.
 
     cases without a line ─► their runs ─► corpora, one after the other
-                                └ trainings, side by side, as processes
+                                └ trainings, side by side (`sweeps.running`)
                                     └ measures, here, as soon as one is done
                                         └ a line of the claim's results
 
 Killed at any moment, it goes on when called again: a line is written when its
 case has been measured, trainings have checkpoints, corpora are whole or not
-there.
+there. A run that has diverged has lines that say so, and no values.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent import futures
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import pathlib
 import time
 from typing import Any
 
-from yue_jax.paper import corpora
+from yue_jax.paper import corpora, training
 from yue_jax.paper.cases import Case, Claim, Run
 from yue_jax.paper.results import Results
 from yue_jax.paper.trained import Trained
-from yue_jax.paper.training import Trainer
-from yue_jax.progress import Progress
+from yue_jax.sweeps import running
+from yue_jax.sweeps.outcomes import Outcome, outcomes_of
+
+
+class FailedRuns(RuntimeError):
+  """Processes of training ended with errors of their own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,18 +40,32 @@ class Places:
   work: pathlib.Path
   results: pathlib.Path
 
+  @property
+  def runs(self) -> pathlib.Path:
+    return self.work / "runs"
+
+  def corpus(self, run: Run) -> pathlib.Path:
+    return self.work / "corpora" / run.corpus.name
+
   def lines(self, claim: Claim) -> pathlib.Path:
     return self.results / f"{claim.name}.jsonl"
 
 
 class Missing:
-  """The cases of claims that have no line yet, by run."""
+  """The cases of claims that have no line yet, by run.
+
+  Attributes:
+    runs: that have such cases, by name.
+    done: cases that have a line.
+    dropped: lines of other settings, which are gone.
+    measured: cases that were given a line since.
+  """
 
   def __init__(self, claims: Sequence[Claim], form: str, places: Places):
-    self._files: dict[str, Results] = {}
-    self.cases: dict[str, list[tuple[str, Case]]] = {}
     self.runs: dict[str, Run] = {}
-    self.done = self.dropped = 0
+    self.done = self.dropped = self.measured = 0
+    self._files: dict[str, Results] = {}
+    self._cases: dict[str, list[tuple[str, Case]]] = {}
     for claim in claims:
       cases = claim.cases(form)
       check_cases(claim.name, cases)
@@ -56,28 +73,40 @@ class Missing:
       self._files[claim.name] = file
       self.done += len(file.done)
       self.dropped += file.dropped
-      for case in cases:
-        if case.name not in file.done:
+      for name, case in {case.name: case for case in cases}.items():
+        if name not in file.done:
           self.runs[case.run.name] = case.run
-          self.cases.setdefault(case.run.name, []).append((claim.name, case))
+          self._cases.setdefault(case.run.name, []).append((claim.name, case))
 
   def __len__(self) -> int:
-    return sum(map(len, self.cases.values()))
+    """Cases still without a line."""
+    return sum(map(len, self._cases.values()))
 
-  def measure(self, run: Run, trained: Trained) -> Iterator[str]:
-    """Measures the cases of a run, a line for each; yields what they say."""
-    values: dict[str, tuple[dict[str, Any], float]] = {}
-    for claim, case in self.cases[run.name]:
-      if case.name not in values:  # two claims may share a case
+  def measure(self, name: str, trained: Any) -> None:
+    """Measures the cases of a run that is done; each has its line at once."""
+    known: dict[str, tuple[dict[str, Any], float]] = {}
+    for claim, case in self._cases.pop(name, ()):
+      if case.name not in known:  # two claims may share a case
         began = time.monotonic()
-        measured = case.measure(trained)
-        values[case.name] = measured, time.monotonic() - began
-      self._files[claim].add(case, *values[case.name])
-      yield f"{claim} {case.arm} {case.x:g} seed {case.seed}"
+        values = case.measure(trained)
+        known[case.name] = values, time.monotonic() - began
+      values, seconds = known[case.name]
+      self._add(claim, case, values, seconds=seconds)
+
+  def write_off(self, name: str, outcome: Outcome) -> None:
+    """Writes of the cases of a run that it has no values, and why."""
+    for claim, case in self._cases.pop(name, ()):
+      self._add(claim, case, {}, outcome=str(outcome))
 
   def close(self) -> None:
     for file in self._files.values():
       file.close()
+
+  def _add(self, claim: str, case: Case, values: dict, **more) -> None:
+    self._files[claim].add(case, values, **more)
+    self.measured += 1
+    where = f"{claim}: {case.arm}, x {case.x:g}, seed {case.seed}"
+    print(f"{where}; {len(self)} runs' cases to go", flush=True)
 
 
 def check_cases(name: str, cases: Sequence[Case]) -> None:
@@ -95,54 +124,56 @@ def complete(
   form: str,
   places: Places,
   *,
-  workers: int,
-  trainer: Callable[[pathlib.Path], Any] = Trainer,
-  trained: Callable[..., Any] = Trained,
-  make: Callable[..., None] = corpora.make,
-) -> Mapping[str, int]:
+  parallel: int,
+  train: Callable[..., Mapping[str, Outcome]] = running.run_all,
+  look: Callable[..., Any] = Trained,
+) -> Missing:
   """Trains and measures all that is missing.
 
   Args:
     claims: in the order in which they are done.
     form: "full" or "quick".
     places: where results and work lie.
-    workers: trainings side by side, of a thread each.
-    trainer, trained, make: what trains, what is measured, and what makes a
-      corpus.
+    parallel: trainings side by side.
+    train: as `sweeps.running.run_all`.
+    look: as `trained.Trained`.
 
   Returns:
-    Counts of cases: "done" before, "dropped" since their settings have
-    changed, and "measured" now.
+    What was missing, and how much of it was done.
+
+  Raises:
+    FailedRuns: some trainings failed; all others are measured.
+    KeyboardInterrupt: it was asked to stop.
   """
-  missing = Missing(claims, form, places)
-  total = missing.done + len(missing)
-  training = trainer(places.work)
-  pool = futures.ThreadPoolExecutor(workers, "training")
-  measured = 0
+  missing, failed = Missing(claims, form, places), []
+
+  def ended(name: str, outcome: Outcome) -> None:
+    run = missing.runs[name]
+    if outcome.status == "done":
+      folder = places.runs / name
+      missing.measure(name, look(run, folder, places.corpus(run)))
+    elif outcome.status == "diverged":
+      missing.write_off(name, outcome)
+    elif outcome.status == "failed":
+      failed.append(f"{name}: {outcome}")
+
   try:
-    with Progress(total, "cases", "paper", start=missing.done) as progress:
-      for run in _in_turn(missing.runs.values(), training, pool, make):
-        folder, corpus = training.folder(run), training.corpus(run)
-        for note in missing.measure(run, trained(run, folder, corpus)):
-          progress.advance(note=note)
-          measured += 1
+    configs = {}
+    for name, run in missing.runs.items():
+      corpora.make(run.corpus, places.corpus(run))
+      configs[name] = training.run_config(run, places.corpus(run))
+    for name, outcome in outcomes_of(configs, places.runs).items():
+      if outcome.final:  # trained by another call
+        ended(name, outcome)
+    outcomes = train(configs, places.runs, parallel=parallel, ended=ended)
+    for name, outcome in outcomes.items():
+      if outcome.final:  # by another call, meanwhile
+        ended(name, outcome)
   finally:
-    training.close()
-    pool.shutdown(cancel_futures=True)
     missing.close()
-  return {
-    "done": missing.done,
-    "dropped": missing.dropped,
-    "measured": measured,
-  }
-
-
-def _in_turn(runs, training, pool, make) -> Iterator[Run]:
-  """Runs as they are done; corpora are made before the first is trained."""
-  waiting = {}
-  for run in runs:
-    make(run.corpus, training.corpus(run))
-    waiting[pool.submit(training.train, run)] = run
-  for future in futures.as_completed(waiting):
-    future.result()
-    yield waiting[future]
+  if failed:
+    raise FailedRuns(
+      f"{len(failed)} trainings in {places.runs} failed: {'; '.join(failed)};"
+      " their log.txt say more, and the same command starts them again"
+    )
+  return missing

@@ -1,7 +1,8 @@
 """Results of a claim: a line of JSON a case, written when it has been measured.
 
   {"case": "0c4b…", "arm": "cot", "x": 4, "seed": 0, "run": "91ab…",
-   "values": {"error": 0.25, "by_section": [0.1, 0.4]}, "seconds": 12.5}
+   "outcome": "done", "values": {"error": 0.25, "by_section": [0.1, 0.4]},
+   "seconds": 12.5}
 
 A line counts while the claim still has its case. Lines of cases whose settings
 have changed are dropped when the file is opened to be written.
@@ -27,14 +28,29 @@ class Results:
     self.dropped = len(before) - len(kept)
     self.done = {record["case"]: record for record in kept}
 
-  def add(self, case: Case, values: dict[str, Any], seconds: float) -> None:
-    """Writes a line; it is on disk when this returns."""
+  def add(
+    self,
+    case: Case,
+    values: dict[str, Any],
+    *,
+    seconds: float = 0.0,
+    outcome: str = "done",
+  ) -> None:
+    """Writes a line; it is on disk when this returns.
+
+    Args:
+      case: what was measured.
+      values: by name; none of a run that diverged.
+      seconds: that it took to measure.
+      outcome: of the run.
+    """
     record = {
       "case": case.name,
       "arm": case.arm,
       "x": case.x,
       "seed": case.seed,
       "run": case.run.name,
+      "outcome": outcome,
       "values": values,
       "seconds": round(seconds, 1),
     }

@@ -15,12 +15,12 @@ SECTIONS = (1, 2, 4)
 LONGEST = SECTIONS[-1]
 CONTEXT = 144  # tokens; a song of four sections, or several shorter ones
 ICL_CONTEXT = 192  # with a clip of half of it
-ICL_SAMPLES = 8  # about as many tokens a step
-SAMPLES = 10
+ICL_SAMPLES = {"quick": 5, "full": 8}  # about as many tokens a step
+SAMPLES = {"quick": 6, "full": 10}  # of each step
 SHAPE = Shape(width=64, layers=2, heads=4)
 PEAK = 1e-2
 SEEDS = {"quick": (0, 1), "full": (0, 1, 2)}
-STEPS = {"quick": 300, "full": 900}
+STEPS = {"quick": 300, "full": 700}
 HELDOUT = {"quick": 32, "full": 96}
 _TRAIN = {"quick": 1200, "full": 3000}
 _WARMUP = 20
@@ -58,7 +58,7 @@ def phase(form: str, kinds: dict[str, float], **changes) -> Phase:
     Phase(
       steps=steps,
       context=CONTEXT,
-      samples=SAMPLES,
+      samples=SAMPLES[form],
       kinds=tuple(kinds.items()),
       peak=PEAK,
       warmup=_WARMUP,

@@ -57,6 +57,7 @@ def run_all(
   *,
   parallel: int,
   command: Command | None = None,
+  ended: Callable[[str, Outcome], None] = lambda name, outcome: None,
 ) -> dict[str, Outcome]:
   """Trains every run that is missing, unfinished or failed; each once.
 
@@ -69,6 +70,8 @@ def run_all(
     parallel: most processes at a time.
     command: that trains one; default: `yue_jax.main`, with paths of the config
       relative to the current directory.
+    ended: called with the name of every run whose process has ended here, and
+      with what became of it, while others go on. What it raises stops them.
 
   Returns:
     What became of every run, by name; see `outcomes`.
@@ -83,8 +86,9 @@ def run_all(
   outcomes = outcomes_of(configs, out)
   crew = _Crew(configs, pathlib.Path(out), command or training)
   waiting = deque(name for name in configs if not outcomes[name].final)
+  news: deque[tuple[str, Outcome]] = deque()
   with _Requests() as requests, crew, _Shown(configs, out) as shown:
-    while (waiting or crew.active) and not requests.count:
+    while (waiting or crew.active or news) and not requests.count:
       for _ in range(len(waiting)):
         if len(crew.active) == parallel:
           break
@@ -92,9 +96,15 @@ def run_all(
         if not crew.start(name):
           waiting.append(name)
       for name in crew.ended():
-        shown.ended(name, outcome_of(configs[name], crew.out / name))
+        outcome = outcome_of(configs[name], crew.out / name)
+        shown.ended(name, outcome)
+        news.append((name, outcome))
       shown.look(list(crew.active))
-      time.sleep(_POLL)
+      # One at a time: it may take long, and processes are to be started.
+      if news:
+        ended(*news.popleft())
+      else:
+        time.sleep(_POLL)
     crew.stop(lambda: requests.count > 1)
   if requests.count:
     raise KeyboardInterrupt("the runs were stopped")
