@@ -60,7 +60,6 @@ def _run(form: str, seed: int, width: int):
     {"cot": 1.0},
     steps=round(share * setting.STEPS[form]),
     peak=setting.PEAK * (setting.SHAPE.width / width) ** 0.5,
-    warmup=min(20, round(share * 60)),
   )
   shape = Shape(width=width, layers=setting.SHAPE.layers)
   return setting.run(form, seed, phase, shape=shape)

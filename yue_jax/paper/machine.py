@@ -58,7 +58,8 @@ class Missing:
     runs: that have such cases, by name.
     done: cases that have a line.
     dropped: lines of other settings, which are gone.
-    measured: cases that were given a line since.
+    total: cases that had no line.
+    measured: those of them that were given one since.
   """
 
   def __init__(self, claims: Sequence[Claim], form: str, places: Places):
@@ -77,10 +78,7 @@ class Missing:
         if name not in file.done:
           self.runs[case.run.name] = case.run
           self._cases.setdefault(case.run.name, []).append((claim.name, case))
-
-  def __len__(self) -> int:
-    """Cases still without a line."""
-    return sum(map(len, self._cases.values()))
+    self.total = sum(map(len, self._cases.values()))
 
   def measure(self, name: str, trained: Any) -> None:
     """Measures the cases of a run that is done; each has its line at once."""
@@ -106,7 +104,7 @@ class Missing:
     self._files[claim].add(case, values, **more)
     self.measured += 1
     where = f"{claim}: {case.arm}, x {case.x:g}, seed {case.seed}"
-    print(f"{where}; {len(self)} runs' cases to go", flush=True)
+    print(f"{self.measured} of {self.total}, {where}", flush=True)
 
 
 def check_cases(name: str, cases: Sequence[Case]) -> None:

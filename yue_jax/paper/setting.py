@@ -61,7 +61,7 @@ def phase(form: str, kinds: dict[str, float], **changes) -> Phase:
       samples=SAMPLES[form],
       kinds=tuple(kinds.items()),
       peak=PEAK,
-      warmup=_WARMUP,
+      warmup=min(_WARMUP, steps // 5),
       decay=steps // 3,
     ),
     **changes,
