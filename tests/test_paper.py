@@ -340,12 +340,12 @@ def test_a_corpus_has_songs_of_all_lengths(corpus):
 
 
 def test_a_run_becomes_a_config(corpus):
-  phase = setting.phase("quick", {"cot": 2.0, "icl": 1.0}, steps=30)
+  phase = setting.phase("quick", {"cot": 2.0, "icl": 1.0}, steps=120)
   run = dataclasses.replace(run_of(10, 3), phases=(phase,))
   made = training.run_config(run, corpus)
   assert made.seed == made.data.seed == 3
   (only,) = made.phases
-  assert only.steps == 30 and (only.warmup_steps, only.decay_steps) == (20, 10)
+  assert (only.warmup_steps, only.steps, only.decay_steps) == (20, 120, 40)
   assert {k: s.kind for k, s in only.mixture.items()} == {
     "cot": "cot",
     "icl": "icl",
