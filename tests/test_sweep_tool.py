@@ -13,7 +13,8 @@ from tests import songs_on_disk as disk
 from tests import tiny
 from tests.conftest import ROOT, needs_libtpu
 from yue_jax import accounting, config
-from yue_jax.sweeps import costs, results
+from yue_jax.json_lines import read_lines
+from yue_jax.sweeps import costs
 from yue_jax.tokenizer import Tokenizer
 
 sys.path.insert(0, str(ROOT / "tools"))
@@ -162,7 +163,7 @@ def test_two_runs_are_trained_and_make_a_table(monkeypatch, tmp_path, capsys):
   said = capsys.readouterr().out
   assert "seed=0: done" in said and "2 done" in said
   call(monkeypatch, "gather", str(experiment), f"--out={out}")
-  rows = results.read(out / "results.jsonl")
+  rows = read_lines(out / "results.jsonl")
   assert [(row["run"], row["status"]) for row in rows] == [
     ("seed=0", "done"),
     ("seed=1", "done"),

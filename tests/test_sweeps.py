@@ -15,6 +15,7 @@ import pytest
 from tests import tiny
 from tests.conftest import ROOT
 from yue_jax import accounting, config
+from yue_jax.json_lines import read_lines
 from yue_jax.sweeps import axes, outcomes, results, running
 from yue_jax.sweeps.axes import Axis, Sweep
 
@@ -276,9 +277,7 @@ def test_the_table_has_a_row_a_run(tmp_path):
   assert [row["loss"] for row in rows[1:]] == [None] * 3
   assert rows[2]["tokens"] == tokens // 2
   results.write(rows, tmp_path)
-  assert results.read(tmp_path / "results.jsonl") == json.loads(
-    json.dumps(rows)
-  )
+  assert read_lines(tmp_path / "results.jsonl") == json.loads(json.dumps(rows))
   with (tmp_path / "results.csv").open() as file:
     table = list(csv.DictReader(file))
   assert table[0]["eval.songs.vocal"] == "1.5"

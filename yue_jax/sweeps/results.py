@@ -133,11 +133,6 @@ def write(rows: Sequence[Row], out: epath.PathLike) -> None:
     writer.writerows(flat)
 
 
-def read(path: epath.PathLike) -> list[Row]:
-  """The rows of a results.jsonl."""
-  return read_lines(path)
-
-
 def _evaluations(records: Sequence[Record]) -> dict[str, dict[str, float]]:
   """Losses of the last evaluation of every set."""
   found = {}
