@@ -114,6 +114,17 @@ def test_loss_is_the_weighted_mean_of_the_streams():
   np.testing.assert_allclose(result["loss"], expected, rtol=1e-6)
 
 
+def test_keys_are_counted_in_the_row_wherever_a_piece_begins():
+  batch = tiny.host_batch()
+  batch["positions"] = batch["positions"] + 5  # rests of cut documents
+  _, _, [result] = train(tiny.MESHES["one"], [batch])
+  seg, pos = batch["segments"], batch["positions"]
+  sees = (seg[..., :, None] == seg[..., None, :]) & (seg[..., None] > 0)
+  sees &= pos[..., None, :] <= pos[..., :, None]
+  assert result["keys"] == sees.sum()
+  assert result["inputs"] == (seg > 0).sum() < seg.size
+
+
 def test_evaluation_equals_the_training_forward_pass():
   batch = tiny.host_batch(microbatches=2)
   mesh = tiny.mesh(tiny.MESHES["fsdp4"])

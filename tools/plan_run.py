@@ -1,6 +1,6 @@
 """Plans a run on TPUs that are not there, with their real compiler.
 
-  JAX_PLATFORMS=cpu python tools/plan_run.py \
+  JAX_PLATFORMS=cpu python tools/plan_run.py \\
     --config=experiments/stage1_pretrain.py:7b --topology=v5p:4x4x4
 
 compiles the very step that training runs, for the absent topology (libtpu,

@@ -14,6 +14,8 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jax.sharding import reshard
 from jaxtyping import Array
 import numpy as np
 import optax
@@ -145,13 +147,20 @@ def _zeros(like: jax.ShapeDtypeStruct) -> Array:
 
 
 def _attended(batch: Batch) -> Metrics:
-  """Tokens that are no padding, and the keys they attend to in all."""
-  real = batch["segments"] > 0
-  keys = jnp.where(real, batch["positions"] + 1, 0)
-  return {
-    "inputs": jnp.sum(real, dtype=jnp.float32),
-    "keys": jnp.sum(keys, dtype=jnp.float32),
-  }
+  """Tokens that are no padding, and the keys they attend to in all.
+
+  A piece of n tokens attends to n (n + 1) / 2 keys, wherever in its document
+  it begins: positions would count what lies in other rows.
+  """
+  segments = batch["segments"]
+  # A row's tokens may lie on several devices; their segments are few bytes.
+  segments = reshard(segments, P(*SPECS.batch_abt[:2], None))
+
+  def pieces(row):
+    return jnp.zeros(row.shape[0] + 1, jnp.float32).at[row].add(1.0)[1:]
+
+  sizes = jax.vmap(jax.vmap(pieces))(segments)
+  return {"inputs": jnp.sum(sizes), "keys": jnp.sum(sizes * (sizes + 1) / 2)}
 
 
 def _make_forward(cfg: ModelConfig, loss: LossConfig):
