@@ -13,9 +13,8 @@ from typing import Any
 from flax import nnx
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, reshard
 from jax.sharding import PartitionSpec as P
-from jax.sharding import reshard
 from jaxtyping import Array
 import numpy as np
 import optax
