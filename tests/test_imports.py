@@ -111,6 +111,7 @@ ONLY_IN = {
   "matplotlib": {
     "planner/plot",
     "scaling/plot",
+    "scaling/bias_page",
     "evaluation/figures",
     "paper/figures",
     "study/figure",

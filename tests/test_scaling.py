@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from tests.planted_laws import SIX_ND, TEXT, TOY, isoflops
+from tests.planted_laws import TEXT, TOY
 from yue_jax.scaling import bootstrap, fitting, projection, refusals
-from yue_jax.scaling.law import Cost, Law
+from yue_jax.scaling.law import SIX_ND, Cost, Law
+from yue_jax.scaling.planted import isoflops
 from yue_jax.scaling.runs import Runs
 
 NAMES = tuple(field.name for field in dataclasses.fields(Law))

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from tests.planted_laws import TOY, isoflops
+from tests.planted_laws import TOY
 from yue_jax.scaling import bootstrap, curves, isoflop, refusals, tuning
 from yue_jax.scaling.curves import PowerLaw
+from yue_jax.scaling.planted import isoflops
 
 RATES = np.geomspace(1e-4, 1e-2, 7)
 

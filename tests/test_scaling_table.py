@@ -8,8 +8,9 @@ import runpy
 import numpy as np
 import pytest
 
-from tests.planted_laws import TOY, isoflops
+from tests.planted_laws import TOY
 from yue_jax.scaling import refusals, table
+from yue_jax.scaling.planted import isoflops
 
 TOOL = pathlib.Path(__file__).parent.parent / "tools/fit_scaling_law.py"
 RATES = tuple(2.5e-4 * 2**k for k in range(7))

@@ -13,6 +13,8 @@
     sizes       the sizes of YuE, and what a token costs there
     report      what is printed of a fit
     plot        what is drawn of it (the extra [plots])
+    planted     tables of runs of a law that is known
+    bias        how far parabolas are off on such tables; bias_page shows it
 
 NumPy only. Sizes N are counted as the caller counts them, with embeddings or
 without; tokens D are those trained on; FLOPs are the project's

@@ -52,7 +52,7 @@ def minimum(
     settings: (runs,), positive; repeated where several seeds were run.
     loss: (runs,), nats per token.
     of: what is varied and where, for errors: "learning rate of 1e6 ...".
-    draws: bootstrap samples.
+    draws: bootstrap samples; with 0 nothing is asked of them.
     rng: of the sampling.
 
   Raises:
@@ -83,7 +83,7 @@ def minimum(
   counts = bootstrap.resample([(x, _MIN_DRAWN)], draws, rng)
   drawn, bends, _ = vertices(x, loss, counts)
   proper = (bends > 0) & (x.min() < drawn) & (drawn < x.max())
-  if proper.mean() < _MIN_PROPER:
+  if proper.sum() < _MIN_PROPER * draws:
     raise refusals.NoInteriorMinimum(
       f"{of}: {np.mean(~proper):.0%} of bootstrap samples have no minimum"
       f" between {low:.3g} and {high:.3g}, expected at most"
@@ -93,7 +93,7 @@ def minimum(
     float(np.exp(vertex)),
     float(least),
     float(curvature),
-    np.where(proper, np.exp(drawn), np.nan),
+    np.exp(np.where(proper, drawn, np.nan)),
   )
 
 

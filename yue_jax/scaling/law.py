@@ -45,6 +45,9 @@ class Cost:
     return self.coefficient * parameters**self.exponent
 
 
+SIX_ND = Cost(6.0, 1.0)  # the usual rule
+
+
 @dataclasses.dataclass(frozen=True)
 class Law:
   """One law, or as many as its fields (all of one shape) have entries.
