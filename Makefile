@@ -53,7 +53,7 @@ clean:
 $(VENV)/.demo: setup.py
 	@start=$$(date +%s); set -e; \
 	$(PYTHON) -m venv $(VENV); \
-	$(PIP) -e '.[hf,plots]'; \
+	$(PIP) -e '.[audio,hf,plots]'; \
 	$(TORCH_INSTALL); \
 	echo "installed in $$(( $$(date +%s) - start )) s"
 	@touch $@

@@ -52,6 +52,14 @@ def test_summary_table_and_picture_are_there(finished):
   assert set(summary["seconds"]) >= {"world", "stage1", "stage2", "sing"}
 
 
+def test_songs_can_be_played_beside_the_true_ones(finished):
+  names = sorted(path.name for path in (finished[0] / "wav").iterdir())
+  songs = [path.name for path in finished[0].glob("songs/heldout-*")]
+  assert names == sorted(
+    f"{s}{e}" for s in songs for e in (".true.wav", ".wav")
+  )
+
+
 def test_a_finished_demo_only_reports_again(finished, monkeypatch):
   out, _ = finished
   again = demo.Demo(out, demo.SIZES["demo"], [])

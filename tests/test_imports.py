@@ -105,7 +105,7 @@ ONLY_IN = {
   "sentencepiece": {"tokenizer", "exchange/tokenizer"},
   "torch": {"audio/xcodec"},
   "transformers": {"audio/xcodec"},
-  "soundfile": {"audio", "study/clips"},
+  "soundfile": {"audio", "study/clips", "world/folder"},
   "soxr": {"audio", "study/clips"},
   "pyloudnorm": {"audio/loudness", "study/clips"},
   "matplotlib": {
@@ -116,7 +116,7 @@ ONLY_IN = {
     "paper/figures",
     "study/figure",
   },
-  "scipy": {"evaluation", "audio", "study"},
+  "scipy": {"evaluation", "audio", "study", "world/singer"},
   "sklearn": {"audio/fitting", "evaluation"},
   "jiwer": {"evaluation/lyric_errors"},
   "choix": {"study/preference"},

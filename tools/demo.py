@@ -3,11 +3,11 @@
 Makes songs whose every probability is known, prepares them, trains both
 stages on a sharded mesh of two devices (stage 1 is killed and continues),
 exports both to Hugging Face folders, compares these with PyTorch, generates
-new songs from unseen lyrics and reads their words back. Every step is a
-command of its own, printed before it runs. An interrupted demo continues
-where it stopped; remove the directory to start anew.
+new songs from unseen lyrics, reads their words back and makes some audible.
+Every step is a command of its own, printed before it runs. An interrupted demo
+continues where it stopped; remove the directory to start anew.
 
-Writes OUT/summary.json and OUT/demo.png, and ends with a table.
+Writes OUT/summary.json, OUT/demo.png and OUT/wav, and ends with a table.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from yue_jax.processes import cpu_environment
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 REPLAYED = 120  # steps of the run that is never killed
 KILLED = range(60, 90)  # steps at which the other one may be
+AUDIBLE = 8  # songs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +85,7 @@ class Demo:
       "compare_torch": self.compare_torch,
       "sing": self.sing,
       "generate": self.generate,
+      "render": self.render,
       "score": self.score,
     }
     for number, (name, step) in enumerate(steps.items(), start=1):
@@ -192,6 +194,16 @@ class Demo:
       "--first-guidance=1",  # its unconditional branch was not trained here
       "--later-guidance=1",
       "--repetition-penalty=1",  # a syllable is a repetition
+    )
+
+  def render(self) -> None:
+    """Songs to play, each with the true song of the same lyrics."""
+    self.tool(
+      "render_world",
+      self.out / "songs",
+      f"--world={self.out}/world",
+      f"--out={self.fresh('wav')}",
+      f"--count={AUDIBLE}",
     )
 
   def score(self) -> None:

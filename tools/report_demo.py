@@ -23,7 +23,8 @@ def main() -> None:
     sys.exit(f"report_demo: {error}")
   text = json.dumps(summary, indent=2) + "\n"
   (args.demo / "summary.json").write_text(text)
-  print("\n" + "\n".join(table(summary)) + "\n")
+  print("\n" + "\n".join(table(summary)))
+  print(f"to play: {args.demo}/wav, *.wav as sung, *.true.wav as it was\n")
   if missed := misses(summary, args.max_error_rate, args.min_closed):
     sys.exit("report_demo: missed " + "; ".join(missed))
 

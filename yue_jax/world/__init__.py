@@ -12,6 +12,8 @@
     mixtures   the same for the mixture of both tracks
     baselines  what a model pays that cannot see the lyrics
     lyrics     from sung codes back to words; lyric error rate
+    rendering  a song's codes as sound: `singer` and `accompaniment`
+    folder     songs as people have theirs: sound, lyrics, structure
 
 The process itself is described, with a picture, in `generator`. Start a
 comparison like this:

@@ -114,8 +114,13 @@ class World:
   @functools.cached_property
   def words(self) -> tuple[str, ...]:
     """The words as written: the names of their syllables, joined."""
-    names = _syllable_names(self.cfg.syllables)
+    names = self.syllables
     return tuple("".join(names[y] for y in row) for row in self.spelling)
+
+  @functools.cached_property
+  def syllables(self) -> tuple[str, ...]:
+    """How syllables are written: a consonant, a vowel, and so on in turn."""
+    return tuple(_syllable_names(self.cfg.syllables))
 
   @functools.cached_property
   def genres(self) -> tuple[str, ...]:
