@@ -54,7 +54,7 @@ FORBIDDEN = {
   "continuation": {"data", "world", "sampling", "train"} | SONGS | MODEL,
   "exchange": {"data", "world", "sampling"} | SONGS - {"tokenizer"},
   "sampling": {"data", "world", "main"},
-  "train": {"world", "sampling", "main"} | SONGS,
+  "train": {"world", "sampling", "rehearsal", "main"} | SONGS,
   "processes": {"*"},
   "evaluation": {"sampling", "config"} | MODEL | TRAINER,
   "study": ABOVE_SONGS | SONGS,
@@ -63,6 +63,7 @@ FORBIDDEN = {
   | SONGS,
   "scaling": ABOVE_SONGS | SONGS,
   "sweeps": {"data", "world", "sampling"} | SONGS | MODEL,
+  "rehearsal": {"main"},
   "main": {"world", "sampling"} | SONGS,
   "paper": {"planner", "exchange"},
   "__init__": {"*"},
@@ -92,7 +93,7 @@ ONLY_IN = {
   "jax": MODEL
   | {"train", "checkpoint", "checkpoint_arrays", "checkpoint_chunks"}
   | {"main", "metrics", "processes", "weights"}
-  | {"exchange", "sampling", "planner"}
+  | {"exchange", "sampling", "rehearsal", "planner"}
   | {"paper/trained", "paper/losses", "paper/singing"}
   | {"data/pipeline"},
   "ml_collections": {"main", "sweeps/saved"},

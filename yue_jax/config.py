@@ -281,6 +281,42 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RehearsalConfig:
+  """Songs that a run sings every so often (see `rehearsal`).
+
+  Attributes:
+    every: steps between two rehearsals; there is one after the last step too.
+    songs: manifest whose first songs give tags and lyrics.
+    tokenizer: the .model file that prepared the data.
+    count: how many songs.
+    seed: of the first; the others count on.
+    settings: how they are drawn, where not as released, by names of
+      `sampling.song.TrackSettings` and `sampling.logits.Sampling`.
+    world: world.json of the small world whose words are read back; "" for
+      none.
+    sound: whether songs of a world are made audible.
+  """
+
+  every: int
+  songs: str
+  tokenizer: str
+  count: int = 8
+  seed: int = 0
+  settings: dict[str, float] = dataclasses.field(default_factory=dict)
+  world: str = ""
+  sound: bool = False
+
+  def __post_init__(self):
+    checks.positive(self, "every count")
+    checks.not_negative(self, "seed")
+    if self.sound and not self.world:
+      raise ValueError(
+        "sound=True but world is empty; only codes of a small world are made"
+        " audible here, others want their codec"
+      )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig:
   """Everything a training run depends on.
 
@@ -294,6 +330,7 @@ class RunConfig:
       trains all weights.
     mup: scales initial weights and rates from a base model's width to this
       one's; None is the standard parametrisation, the same at every width.
+    rehearsal: songs that are sung in the course of it; None for none.
   """
 
   seed: int
@@ -308,6 +345,7 @@ class RunConfig:
   initial_weights: str = ""
   lora: LoraConfig | None = None
   mup: MupConfig | None = None
+  rehearsal: RehearsalConfig | None = None
 
   def __post_init__(self):
     names = [block.name for block in self.vocab.codec_blocks]

@@ -22,6 +22,7 @@ _MAY_CHANGE = (
   "model.attention",
   "loss.chunk",
   "train.*",
+  "rehearsal.*",
   "data.evaluation.*",
   "phases[*].microbatches",
   "phases[*].stop_after",

@@ -79,7 +79,8 @@ class MetricWriter:
     )
 
   def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
-    """Writes one record: `kind` is "train" or "eval/<held-out set>".
+    """Writes one record: `kind` is "train", "eval/<held-out set>" or that
+    of an evaluator.
 
     What is not finite, as the loss of a skipped step, is written as null.
     """

@@ -94,7 +94,7 @@ def song_from_tracks(
   tags = text_field(row, "genres")
   seconds = row.get("audio_length_in_sec")
   entries = _entries(row)
-  lyrics = "\n".join(text_field(entry, "line_content") for entry in entries)
+  lyrics = "\n".join(section_texts(row))
   for codes in tracks.values():
     if isinstance(codes, SongError):
       raise codes
@@ -168,6 +168,11 @@ def track_from_row(
     return read_track(name, root, vocab=vocab)
   except SongError as error:
     raise SongError(error.reason, f"{track} track: {error}") from error
+
+
+def section_texts(row: Mapping[str, Any]) -> list[str]:
+  """Texts of all sections, "[label]\\nlyrics\\n\\n"; SongError without."""
+  return [text_field(entry, "line_content") for entry in _entries(row)]
 
 
 def text_field(fields: Mapping[str, Any], key: str) -> str:

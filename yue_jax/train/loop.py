@@ -5,7 +5,7 @@ Every turn:
   2. dispatch the step: an accelerator works while the host goes on;
   3. report the step before, which is ready by now;
   4. ask whether to stop, the same question in every process;
-  5. evaluate, if due;
+  5. evaluate, if due, by held-out losses and by what else was asked for;
   6. save, if due, after the reports up to this step are on disk, so that a
      continuation never finds a checkpoint ahead of its metrics.
 
@@ -36,6 +36,7 @@ from yue_jax.optimizer import optimizer_of
 from yue_jax.phases import first_steps
 from yue_jax.progress import Progress
 from yue_jax.sharding import check_divisible, make_mesh
+from yue_jax.train.evaluators import Evaluator
 from yue_jax.train.goodput import Goodput
 from yue_jax.train.profiling import Profiler
 from yue_jax.train.reports import Reports
@@ -67,6 +68,7 @@ class Run:
     *,
     local_dir: epath.PathLike | None = None,
     devices: Sequence[jax.Device] | None = None,
+    evaluators: Sequence[Evaluator] = (),
   ):
     """Opens the run in `run_dir`, on all devices unless some are given.
 
@@ -75,6 +77,7 @@ class Run:
       run_dir: on a disk or in a bucket; shared by all processes.
       local_dir: for what needs a disk, if `run_dir` is none.
       devices: to use.
+      evaluators: measure the weights every so often.
     """
     self._goodput, self.stopped = Goodput(), False
     self._cfg, run_dir = cfg, epath.Path(run_dir)
@@ -84,9 +87,13 @@ class Run:
     self._course = Course(
       cfg.phases, cfg.data, vocab=cfg.vocab, cache=local_dir / "plans"
     )
+    data = _description(self._course)
+    self._evaluators = evaluators
+    for evaluator in evaluators:
+      evaluator.open(self._mesh, data)
     base = load_base(cfg, self._mesh)
     self._checkpointer = checkpoint.Checkpointer(
-      run_dir, cfg, data=_description(self._course), base=base.fingerprint
+      run_dir, cfg, data=data, base=base.fingerprint
     )
     with jax.set_mesh(self._mesh):
       tx = optimizer_of(cfg)
@@ -212,11 +219,14 @@ class Run:
       self.stopped = self._stop_requests.reached(step) and not last
       evaluate = last or _due(step, self._cfg.train.eval_every)
       save = last or self.stopped or self._save_times.due(step)
-      if evaluate or save or step == stop:
+      asked = [e for e in self._evaluators if last or _due(step, e.every)]
+      if evaluate or asked or save or step == stop:
         self._report(*unreported)
         unreported = None
       if evaluate:
         self._evaluate(state.weights, step, phase)
+      for evaluator in asked:
+        self._ask(evaluator, state.weights, step)
       if save:
         self._save(state, step)
       progress.advance(note=self._reports.note)
@@ -280,6 +290,15 @@ class Run:
       }
       _log.info("step %d %s: %s", step, name, values)
       self._writer.write(step, f"eval/{name}", values)
+    self._goodput.lap("evaluation")
+    self._reports.pause()
+
+  def _ask(self, evaluator: Evaluator, params, step: int) -> None:
+    self._watchdog.pause()  # it may compile first
+    with jax.transfer_guard("allow"):
+      values = evaluator.evaluate(params, step, alive=self._watchdog.beat)
+    self._watchdog.beat()
+    self._writer.write(step, evaluator.kind, values)
     self._goodput.lap("evaluation")
     self._reports.pause()
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import itertools
 import json
 import pathlib
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -24,9 +25,9 @@ from yue_jax.world.generator import World, WorldSong
 STEMS = ("vocals.wav", "accompaniment.wav")
 
 
-def write_wav(path: pathlib.Path, samples: np.ndarray) -> None:
+def write_wav(file: pathlib.Path | BinaryIO, samples: np.ndarray) -> None:
   """Writes (samples,) of `rendering`, 16 bits each."""
-  soundfile.write(path, samples, rendering.RATE, subtype="PCM_16")
+  soundfile.write(file, samples, rendering.RATE, subtype="PCM_16", format="WAV")
 
 
 def write_song(
