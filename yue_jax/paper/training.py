@@ -48,6 +48,8 @@ def model_config(
     heads=shape.heads,
     kv_heads=shape.heads,
     max_positions=round(_POSITIONS * context),
+    # 0.02 is for wide models: so narrow ones learn three times as fast.
+    init_std=shape.width**-0.5,
     dtype="float32",
     remat="none",
   )
