@@ -19,6 +19,7 @@ from yue_jax import checks
 from yue_jax.world.config import WorldConfig
 
 FORMS = ("full", "quick")
+_VERSION = 1  # raise it when the same values train or measure otherwise
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -246,5 +247,5 @@ def _hash(value: Any) -> str:
   def named(value):
     return {"": type(value).__name__, **_plain(value)}
 
-  text = json.dumps(value, default=named, sort_keys=True)
+  text = json.dumps([_VERSION, value], default=named, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:12]
