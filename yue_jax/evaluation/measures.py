@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from yue_jax.codec import FRAME_RATE
 from yue_jax.evaluation import distributions, estimates, lyric_errors
 from yue_jax.evaluation.alignment import alignment
 from yue_jax.evaluation.embeddings import Embeddings
@@ -22,7 +23,7 @@ from yue_jax.evaluation.memorisation import (
   copying,
 )
 from yue_jax.evaluation.ngrams import Index
-from yue_jax.evaluation.results import FRAMES_PER_SECOND, TRACKS, Results
+from yue_jax.evaluation.results import TRACKS, Results
 from yue_jax.evaluation.vocal_range import vocal_range
 
 TIME_STEP = 30.0  # seconds, as in the paper's figure 12
@@ -109,7 +110,7 @@ def _try(found: Evaluation, name: str, part: Callable[[], None]) -> None:
 
 def _durations(found: Evaluation, results: Results) -> None:
   seconds = {
-    song: len(codes) / FRAMES_PER_SECOND
+    song: len(codes) / FRAME_RATE
     for song, codes in results.codes("vocal").items()
   }
   _summarise(found, "duration/seconds", seconds)

@@ -27,7 +27,7 @@ from yue_jax.evaluation.ngrams import checked_codes
 from yue_jax.evaluation.transcripts import Heard, read_heard
 
 TRACKS = {"vocal": "vtrack.npy", "backing": "itrack.npy"}
-FRAMES_PER_SECOND = 50
+
 _PLACES = ("stage2", "stage1", ".")
 _KNOWN = (
   *("songs", "references", "f0", "embeddings", "texts", "logits"),
