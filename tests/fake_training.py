@@ -6,6 +6,7 @@ It takes ten steps, the last five after a checkpoint, and HOW it ends is a
 word. What went on is appended to the file `trace` beside the run directory.
 """
 
+import fcntl
 import json
 import os
 import pathlib
@@ -47,6 +48,12 @@ signal.signal(signal.SIGTERM, stop)
 if how == "refuses":
   print("main: there is no data")
   sys.exit(1)
+with (run_dir / "lock").open("w") as lock:
+  try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    sys.exit(f"nobody holds the lock of {run_dir}")
+  except BlockingIOError:  # we do, as we inherited it
+    pass
 trace("start")
 (run_dir / "config.json").write_text(given.read_text())
 (run_dir / "goodput.jsonl").write_text(

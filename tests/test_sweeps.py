@@ -14,13 +14,19 @@ import pytest
 
 from tests import tiny
 from tests.conftest import ROOT
-from yue_jax import accounting, config
+from yue_jax import accounting, config, phases
 from yue_jax.json_lines import read_lines
 from yue_jax.sweeps import axes, outcomes, results, running
 from yue_jax.sweeps.axes import Axis, Sweep
 
 BASE = config.from_config_dict(
   tiny.run_dict(phases=[tiny.phase_dict("songs")], train={"log_every": 1})
+)
+EVALUATED = dataclasses.replace(
+  BASE,
+  data=phases.DataConfig(
+    evaluation={"songs": phases.EvaluationConfig(data="songs", kind="cot")}
+  ),
 )
 SEEDS = Axis(name="seed", values=(0, 1), apply=axes.fields("seed"))
 RATES = Axis(
@@ -139,6 +145,15 @@ def test_values_that_a_config_cannot_have(path, message):
   assert message in str(error.value) and "run a=3" in str(error.value)
 
 
+def test_a_loss_that_no_run_would_have():
+  sweep(SEEDS, base=EVALUATED, loss="eval/songs/vocal").runs()
+  with pytest.raises(ValueError, match="'eval/other' is of no held-out set"):
+    sweep(SEEDS, base=EVALUATED, loss="eval/other").runs()
+  share = dataclasses.replace(BASE.data, heldout=0.1)  # named by what they hold
+  base = dataclasses.replace(BASE, data=share)
+  sweep(SEEDS, base=base, loss="eval/songs/en").runs()
+
+
 def test_an_axis_that_changes_nothing():
   axis = Axis(name="a", values=(1, 2), apply=lambda tree, value: None)
   with pytest.raises(ValueError, match="a=1 and a=2 are the same config"):
@@ -200,7 +215,7 @@ def test_an_interruption_stops_all_runs_and_they_go_on(tmp_path):
   assert not (tmp_path / "c").exists()
   found = outcomes.outcomes_of(wanted, tmp_path)
   assert found["c"] == outcomes.Outcome("missing")
-  assert found["a"] == outcomes.Outcome("unfinished")
+  assert str(found["a"]) == "unfinished (at step 5 of 10)"
   ended = running.run_all(wanted, tmp_path, parallel=2, command=command)
   assert {o.status for o in ended.values()} == {"done"}
 
@@ -242,7 +257,7 @@ def test_a_run_of_another_config_is_refused(tmp_path):
 
 
 def test_the_table_has_a_row_a_run(tmp_path):
-  made = sweep(SEEDS, RATES, loss="eval/songs/vocal")
+  made = sweep(SEEDS, RATES, base=EVALUATED, loss="eval/songs/vocal")
   runs = made.runs()
   first, second, third, _ = runs
   running.run_all(
@@ -284,6 +299,19 @@ def test_the_table_has_a_row_a_run(tmp_path):
   assert table[3]["axes.seed"] == "1" and table[3]["loss"] == ""
   with pytest.raises(ValueError, match=r"no loss 'eval/songs/text'; known: "):
     results.gather(dataclasses.replace(made, loss="eval/songs/text"), tmp_path)
+
+
+def test_what_a_cluster_leaves_behind(tmp_path):
+  """No attempt is written down there."""
+  wanted = configs("a")
+  running.run_all(wanted, tmp_path, parallel=1, command=fake(a="gives_up"))
+  (tmp_path / "a/attempt.json").unlink()
+  record = {"step": 6, "kind": "train", "loss": None}
+  with (tmp_path / "a/metrics.jsonl").open("a") as file:
+    file.write(json.dumps(record) + "\n")
+  assert str(outcomes.outcomes_of(wanted, tmp_path)["a"]) == (
+    "unfinished (at step 6 of 10, where its loss is not finite)"
+  )
 
 
 def test_the_last_tenth_of_the_losses_counts():

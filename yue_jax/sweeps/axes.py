@@ -182,11 +182,24 @@ class Sweep:
     try:
       for axis in self.axes:
         axis.apply(tree, values[axis.name])
-      return Run(name=name, values=values, config=config.from_config_dict(tree))
+      made = config.from_config_dict(tree)
+      self._check_loss(made)
+      return Run(name=name, values=values, config=made)
     except (ValueError, TypeError, KeyError, IndexError) as error:
       raise ValueError(
         f"sweep {self.name!r}, run {name}: {type(error).__name__}: {error}"
       ) from error
+
+  def _check_loss(self, made: RunConfig) -> None:
+    """Sets that are held out by share are named by what they hold."""
+    known = made.data.evaluation
+    measured = self.loss == "train" or made.data.heldout > 0
+    if measured or self.loss.split("/")[1] in known:
+      return
+    raise ValueError(
+      f"loss={self.loss!r} is of no held-out set; data.evaluation has"
+      f" {sorted(known)}, and data.heldout is 0"
+    )
 
 
 def name_of(values: Mapping[str, Value]) -> str:

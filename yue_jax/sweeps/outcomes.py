@@ -11,7 +11,8 @@
   done        it took its last step, and the checkpoint of it is whole
 
 Only what is done belongs into a law. Whoever ran the process writes down how
-it ended (`Attempt`): files in a bucket tell no failures.
+it ended (`Attempt`); of a run on a cluster, where nobody does, the reason says
+where it stands, and whether its loss is finite there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -106,17 +107,30 @@ def outcome_of(cfg: RunConfig, run_dir: epath.PathLike) -> Outcome:
     ValueError: the directory holds a run of another config; says what differs.
   """
   run_dir = epath.Path(run_dir)
-  begun = run_dir / "config.json"
+  begun, records = run_dir / "config.json", []
   if begun.exists():
     _check_same(cfg, json.loads(begun.read_text()), run_dir)
+    records = read_lines(run_dir / "metrics.jsonl")
     if cfg.last_step in finished_steps(run_dir):
-      return judge(read_lines(run_dir / "metrics.jsonl"), cfg.last_step)
+      return judge(records, cfg.last_step)
   last = run_dir / _ATTEMPT
   if last.exists():
     ended = Attempt(**json.loads(last.read_text())).outcome()
     if ended is not None:
       return ended
-  return Outcome("unfinished" if begun.exists() else "missing")
+  if not begun.exists():
+    return Outcome("missing")
+  return Outcome("unfinished", _where(records, cfg.last_step))
+
+
+def _where(records: Sequence[Record], last_step: int) -> str:
+  """How far a run is that may be at work on another machine."""
+  train = [record for record in records if record["kind"] == "train"]
+  if not train:
+    return f"at the first of {last_step} steps"
+  where = f"at step {train[-1]['step']} of {last_step}"
+  lost = train[-1]["loss"] is None
+  return f"{where}, where its loss is not finite" if lost else where
 
 
 def judge(records: Sequence[Record], last_step: int) -> Outcome:
