@@ -32,7 +32,7 @@ from etils import epath
 from yue_jax import accounting
 from yue_jax.config import RunConfig
 from yue_jax.json_lines import Record, read_lines
-from yue_jax.phases import phase_at, steps_by_phase
+from yue_jax.phases import steps_by_phase
 from yue_jax.sweeps.axes import Run, Sweep
 from yue_jax.sweeps.outcomes import Outcome, final_loss, outcomes_of
 from yue_jax.train.goodput import summarise
@@ -95,17 +95,15 @@ def trained(cfg: RunConfig, train: Sequence[Record]) -> tuple[int, float]:
   """Tokens trained on, without padding, and the FLOPs of that.
 
   Every record tells both of the steps since the one before: which share of
-  the places were tokens, and how long their documents are. A document that
-  was cut counts as it was before, but for no more than the context.
+  the places were tokens, and how long their documents are.
   """
   tokens, flops = 0.0, 0.0
   ends = [0, *(record["step"] for record in train)]
   for (begin, end), record in zip(itertools.pairwise(ends), train, strict=True):
     added = record["fill"] * (places(cfg, end) - places(cfg, begin))
     tokens += added
-    context = cfg.phases[phase_at(cfg.phases, end - 1)].context
     flops += added * accounting.train_flops_per_token(
-      cfg.model, min(record["mean_segment"], context), cfg.lora
+      cfg.model, record["mean_segment"], cfg.lora
     )
   return round(tokens), flops
 
