@@ -3,7 +3,8 @@
 Purpose To see that data, losses by stream and checkpoints are in order before
         a large run is paid for: CoT documents of data/songs, a decoder of
         11 M parameters (nearly all of them the released vocabulary), 100
-        steps of 4,096 tokens.
+        steps of 4,096 tokens. With :stage2, windows of 300 frames in place
+        of songs, 100 steps of two: the residual codebooks.
 Expected 11.3 nats at first, 7.0 after 60 steps of the synthetic songs this was
         tried with, whose codes are noise (ln 1024 is 6.93); music is easier.
 Cost    about a quarter of an hour on two cores, a minute on one accelerator.
@@ -11,6 +12,8 @@ Next    experiments/stage1_pretrain.py, continue_released.py, or a copy of
         yue_four_phases.py with your own mixture.
 Command python -m yue_jax.main --config=experiments/own_songs.py \
           --run_dir=runs/own
+        python -m yue_jax.main --config=experiments/own_songs.py:stage2 \
+          --run_dir=runs/own2
 """
 
 import dataclasses
@@ -20,16 +23,25 @@ import ml_collections
 from yue_jax import config, phases, presets
 from yue_jax.vocab import RELEASED
 
-_CONTEXT, _SAMPLES, _STEPS = 2048, 2, 100
+_STEPS, _SAMPLES = 100, 2
+_CONTEXTS = {"stage1": 2048, "stage2": 2816}  # a window has 2,704 tokens
+_KINDS = {"stage1": "cot", "stage2": "window"}
+_TRAINED = {
+  "stage1": ("text", "restated", "mark", "vocal", "backing"),
+  "stage2": tuple(f"codebook_{k}" for k in range(8)),
+}
 
 
-def get_config() -> ml_collections.ConfigDict:
-  tokens = _CONTEXT * _SAMPLES * _STEPS
+def get_config(stage: str = "stage1") -> ml_collections.ConfigDict:
+  if stage not in _KINDS:
+    raise ValueError(f"stage={stage!r} is not one of {sorted(_KINDS)}")
+  context = _CONTEXTS[stage]
+  tokens = context * _SAMPLES * _STEPS
   run = config.RunConfig(
     seed=0,
     vocab=RELEASED,
     model=dataclasses.replace(
-      presets.small(RELEASED.padded_size(128)), max_positions=_CONTEXT
+      presets.small(RELEASED.padded_size(128)), max_positions=context
     ),
     mesh=config.MeshConfig(),
     data=config.DataConfig(heldout=0.1),
@@ -37,7 +49,7 @@ def get_config() -> ml_collections.ConfigDict:
       phases.PhaseConfig(
         name="first",
         tokens=tokens,
-        context=_CONTEXT,
+        context=context,
         samples=_SAMPLES,
         microbatches=_SAMPLES,
         rate=phases.RateConfig(
@@ -45,21 +57,13 @@ def get_config() -> ml_collections.ConfigDict:
         ),
         mixture={
           "songs": phases.SourceConfig(
-            data="data/songs", kind="cot", weight=1.0
+            data="data/songs", kind=_KINDS[stage], weight=1.0
           )
         },
       ),
     ),
     optimizer=config.OptimizerConfig(),
-    loss=config.LossConfig(
-      weights={
-        "text": 1.0,
-        "restated": 1.0,
-        "mark": 1.0,
-        "vocal": 1.0,
-        "backing": 1.0,
-      }
-    ),
+    loss=config.LossConfig(weights=dict.fromkeys(_TRAINED[stage], 1.0)),
     train=config.TrainConfig(log_every=10, eval_every=100, eval_samples=32),
   )
   return ml_collections.ConfigDict(config.to_json(run))

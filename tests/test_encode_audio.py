@@ -1,5 +1,6 @@
 """A folder of songs becomes codes and a manifest; bad ones are listed."""
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -30,6 +31,7 @@ def random_codec() -> MelCodec:
   return MelCodec(
     np.full(20, -5, np.float32),
     rng.normal(size=(2, 16, 20)).astype(np.float32),
+    used=16,
   )
 
 
@@ -212,7 +214,8 @@ def test_a_folder_has_one_codec(root):
   run(root)
   shutil.rmtree(root / "codec")
   codec = random_codec()
-  mel_codec.save(MelCodec(codec.mean + 1, codec.centroids), root / "codec", {})
+  other = dataclasses.replace(codec, mean=codec.mean + 1)
+  mel_codec.save(other, root / "codec", {})
   with pytest.raises(SystemExit, match="codes of the codec"):
     run(root)
 

@@ -139,6 +139,18 @@ def test_every_codebook_brings_frames_nearer(fitted):
   np.testing.assert_array_equal(codec.decode(codes), decoded)
 
 
+def test_codes_that_are_not_used_have_a_sound():
+  frames = mel_codec.log_mels(sounds.voice(1.0, seed=0), SETTINGS.mels)
+  codec, _ = fitting.fit(frames, SETTINGS)
+  assert codec.used == 45 // 8
+  assert codec.codebook_size == 16
+  (codes,) = codec.encode([sounds.voice(1.0, seed=0)])
+  assert codes.max() == codec.used - 1
+  np.testing.assert_array_equal(
+    codec.decode(codes + codec.used), codec.decode(codes)
+  )
+
+
 def test_what_a_waveform_becomes_is_its_own_affair(fitted):
   codec, _ = fitted
   waves = [sounds.voice(seconds, seed=3) for seconds in (1.0, 0.505)]
@@ -201,8 +213,9 @@ def test_the_tool(tmp_path, capsys):
   assert "rejected: undecodable" in said.err
   description = json.loads((out / "codec.json").read_text())
   # About 400 of 500 frames are drawn, a tenth is held back, eight a centroid.
-  assert 40 <= description["codebook_size"] <= 48
-  assert "more sound would allow 1024" in said.out
+  assert 40 <= description["used"] <= 48
+  assert description["codebook_size"] == 1024
+  assert "more sound would use more" in said.out
   assert description["fitted"]["files"] == 2
   assert description["fitted"]["seconds"] == 10
   (rejected,) = description["fitted"]["rejected"]
@@ -215,4 +228,4 @@ def test_the_tool(tmp_path, capsys):
 
 def test_too_little_sound():
   with pytest.raises(ValueError, match="15 frames of sound are too few"):
-    fitting.size_for(15, SETTINGS)
+    fitting.codes_for(15, SETTINGS)

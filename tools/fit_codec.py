@@ -5,8 +5,8 @@
 reads every wav, flac, mp3 and ogg below the folder (a few minutes are enough
 to try it, half an hour is better), and writes a codec of 8 codebooks of 1,024
 codes at 50 frames a second: codec.json and codebooks.safetensors. With less
-than three minutes of sound the codebooks are smaller, and it says so. The same
-files, flags and seed give the same codec.
+than three minutes of sound fewer codes of each are used, and it says so. The
+same files, flags and seed give the same codec.
 
 No download is needed, and the sound is accordingly: a vocoder from mel bands.
 What is printed, and kept in codec.json, says how far what is decoded is from
@@ -69,10 +69,10 @@ def fit(args: argparse.Namespace) -> None:
       ],
     },
   )
-  fewer = codec.codebook_size < settings.codebook_size
+  fewer = codec.used < codec.codebook_size
   print(
     f"{args.out}: {codec.codebooks} codebooks of {codec.codebook_size} codes"
-    + (f" (more sound would allow {settings.codebook_size})" if fewer else "")
+    + (f", {codec.used} used (more sound would use more)" if fewer else "")
     + f", fitted on {sample.seconds:.0f} s of {len(good)} files,"
     f" {len(sample.rejected)} rejected; of the variance of frames held back"
     f" {left[0]:.1%} are left by the first codebook, {left[-1]:.1%} by all;"

@@ -33,7 +33,8 @@ class FitSettings:
 
   Attributes:
     codebooks: as many as the vocabulary has.
-    codebook_size: at most; see `size_for`.
+    codebook_size: as many as the vocabulary has; encoding uses fewer where
+      frames are few, see `codes_for`.
     mels: bands of a frame.
     frames: at most so many are drawn.
     seed: of the draws.
@@ -92,7 +93,7 @@ def sample_frames(
   return Sample(np.concatenate(drawn), frames / rate, tuple(rejected))
 
 
-def size_for(frames: int, settings: FitSettings) -> int:
+def codes_for(frames: int, settings: FitSettings) -> int:
   """Codes of a codebook that so many frames can tell apart.
 
   Raises ValueError if they are too few for two.
@@ -117,19 +118,20 @@ def fit(
     were held back which it and those before it leave.
   """
   held = np.arange(len(frames)) % HELD_BACK == 0
-  size = size_for(np.count_nonzero(~held), settings)
+  used = codes_for(int(np.count_nonzero(~held)), settings)
   mean = frames[~held].mean(0)
   rest, unseen = frames[~held] - mean, frames[held] - mean
   variance = max(float(np.mean(unseen**2)), np.finfo(np.float32).tiny)
   centroids, left = [], []
   with Progress(settings.codebooks, "codebooks", "fitting") as progress:
     for number in range(settings.codebooks):
-      book = _cluster(rest, size, settings.seed + number)
+      book = _cluster(rest, used, settings.seed + number)
       rest, unseen = _without(rest, book), _without(unseen, book)
-      centroids.append(book)
+      # Codes that are not used repeat those that are.
+      centroids.append(np.resize(book, (settings.codebook_size, len(mean))))
       left.append(float(np.mean(unseen**2)) / variance)
       progress.advance(note=f"{left[-1]:.1%} of the variance left")
-  return MelCodec(mean, np.stack(centroids)), left
+  return MelCodec(mean, np.stack(centroids), used), left
 
 
 def spectral_distance(

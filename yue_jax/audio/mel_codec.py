@@ -38,11 +38,14 @@ class MelCodec:
   Attributes:
     mean: (mels,) of the log mels it was fitted on.
     centroids: (codebooks, codebook size, mels) float32.
+    used: codes that encoding makes, below it; what is above has a sound as
+      well, should a model make it.
     phase_seed: of the phases that decoding begins with.
   """
 
   mean: np.ndarray
   centroids: np.ndarray
+  used: int
   phase_seed: int = 0
 
   name = NAME
@@ -56,6 +59,8 @@ class MelCodec:
         f"mean {shapes[0]} and centroids {shapes[1]}, expected (mels,) and"
         " (codebooks, codebook size, mels)"
       )
+    if not 0 < self.used <= shapes[1][1]:
+      raise ValueError(f"used={self.used} of {shapes[1][1]} codes")
 
   @property
   def codebooks(self) -> int:
@@ -72,7 +77,9 @@ class MelCodec:
   def encode(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
     """See `Codec`."""
     return [
-      quantise(log_mels(wave, self.mels) - self.mean, self.centroids)
+      quantise(
+        log_mels(wave, self.mels) - self.mean, self.centroids[:, : self.used]
+      )
       for wave in waveforms
     ]
 
@@ -87,7 +94,7 @@ class MelCodec:
 
   def fingerprint(self) -> str:
     """See `Codec`."""
-    digest = hashlib.sha256(f"{NAME} {self.phase_seed}".encode())
+    digest = hashlib.sha256(f"{NAME} {self.used} {self.phase_seed}".encode())
     for array in (self.mean, self.centroids):
       digest.update(f"{array.shape}".encode())
       digest.update(np.ascontiguousarray(array, "<f4").tobytes())
@@ -162,6 +169,7 @@ def save(
       "frames_per_second": codec.frames_per_second,
       "codebooks": codec.codebooks,
       "codebook_size": codec.codebook_size,
+      "used": codec.used,
       "mels": codec.mels,
       "phase_seed": codec.phase_seed,
       "fingerprint": codec.fingerprint(),
@@ -182,7 +190,10 @@ def load(folder: pathlib.Path) -> MelCodec:
     description = json.loads((folder / _DESCRIPTION).read_text("utf-8"))
     arrays = safetensors.numpy.load_file(folder / _ARRAYS)
     codec = MelCodec(
-      arrays["mean"], arrays["centroids"], description["phase_seed"]
+      arrays["mean"],
+      arrays["centroids"],
+      used=description["used"],
+      phase_seed=description["phase_seed"],
     )
     expected = description["fingerprint"]
   except (
