@@ -6,6 +6,7 @@ import soundfile
 
 from tests.tool_modules import load_tool
 from yue_jax.sheets import align, read
+from yue_jax.tokenizer import Tokenizer
 from yue_jax.world import accompaniment, corpus, folder, rendering, singer
 from yue_jax.world.config import WorldConfig
 from yue_jax.world.generator import World
@@ -195,12 +196,16 @@ def test_a_folder_is_what_people_have(tmp_path):
 
 def test_tool_makes_the_same_folder_each_time(tmp_path):
   for name in ("a", "b"):
-    make_world_audio.main([str(tmp_path / name), "--songs=2", "--sections=1"])
+    model = f"--tokenizer={tmp_path}/{name}.model"
+    arguments = [str(tmp_path / name), "--songs=2", "--sections=1", model]
+    make_world_audio.main(arguments)
   files = sorted(p.relative_to(tmp_path / "a") for p in tmp_path.glob("a/*/*"))
   assert len(files) == 10
   for file in files:
     content = (tmp_path / "a" / file).read_bytes()
     assert content == (tmp_path / "b" / file).read_bytes()
+  tokenizer = Tokenizer(tmp_path / "a.model")
+  assert len(tokenizer.encode(f"{WORLD.words[0]}\n")) == 1
 
 
 def test_generated_songs_are_rendered_beside_the_true_ones(tmp_path):

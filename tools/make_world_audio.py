@@ -6,7 +6,8 @@ writes, for each song, songs/NAME/vocals.wav and accompaniment.wav (16 kHz),
 lyrics.txt (or lyrics.lrc with times), structure.json and tags.txt: what people
 have who have recordings. A formant singer and plucked chords make the sound of
 codes that follow the words (yue_jax/world/rendering.py); it is a demonstration.
-The same flags make the same files. Wants the extra [audio].
+The same flags make the same files. --tokenizer writes the tokenizer of the
+world's words beside them, for tools/prepare_songs.py. Wants the extra [audio].
 """
 
 import argparse
@@ -50,6 +51,8 @@ def _make(args: argparse.Namespace) -> None:
         lrc=args.lrc,
         frame_seconds=args.frame_seconds,
       )
+  if args.tokenizer:
+    corpus.write_tokenizer(world, args.tokenizer)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
   add("out", type=pathlib.Path, help="a new directory")
   add("--songs", type=int, default=20, help="how many [20]")
   add("--lrc", action="store_true", help="lyrics with times")
+  add("--tokenizer", type=pathlib.Path, help="a .model file to write")
   add("--sections", type=int, default=4, help="of a song, three seconds each")
   add("--world", type=pathlib.Path, help="one of make_world.py, instead")
   add("--seed", type=int, default=0, help="of the songs [0]")
