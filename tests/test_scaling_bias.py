@@ -93,7 +93,14 @@ def test_waste_is_the_budget_that_the_best_size_saves():
 
 def test_the_tool_writes_results_and_the_page(tmp_path, monkeypatch, capsys):
   pytest.importorskip("matplotlib", reason="the picture needs matplotlib")
-  monkeypatch.setattr(bias, "TRIED", (("size-hungry", Grid()),))
+  for name, value in (
+    ("TRIED", (("size-hungry", Grid()),)),
+    ("WIDTHS", (16.0,)),
+    ("CENTRES", (1 / 8, 1.0)),
+    ("DRIFTS", (1.0,)),
+    ("_DRAWS", 20),
+  ):
+    monkeypatch.setattr(bias, name, value)
   arguments = [str(TOOL), f"--out={tmp_path}", "--tables=2"]
   monkeypatch.setattr("sys.argv", arguments)
   runpy.run_path(str(TOOL), run_name="__main__")

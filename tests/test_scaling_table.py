@@ -167,7 +167,7 @@ def test_the_tool_prints_the_law_and_draws_it(
   pytest.importorskip("matplotlib", reason="the picture needs matplotlib")
   png = tmp_path / "law.png"
   run_tool(
-    monkeypatch, files[0], "--tuned", "rate", "--draws=100", f"--png={png}"
+    monkeypatch, files[0], "--tuned", "rate", "--draws=60", f"--png={png}"
   )
   said = capsys.readouterr().out
   assert "1 runs left out: diverged" in said

@@ -83,7 +83,7 @@ def fit(
   points = np.array(list(cells), float).reshape(-1, 2)
   differ = np.ptp(np.log(points), axis=0) > 0.1
   variables = tuple(np.array(["parameters", "tokens"])[differ])
-  least = len(variables) + MORE_CELLS
+  least = max(1, len(variables)) + MORE_CELLS
   if not variables or len(cells) < least:
     raise refusals.TooFewRuns(
       f"{len(cells)} pairs of size and tokens at which {setting} was varied,"
