@@ -49,12 +49,17 @@ def noise(seconds: float, amplitude: float, seed: int = 0) -> np.ndarray:
 # ---- songs
 
 
-def test_both_layouts_of_a_folder(tmp_path):
+def test_layouts_of_a_folder(tmp_path):
   studies.write_tone(tmp_path / "a.wav")
   studies.write_tone(tmp_path / "b" / "song.flac")
   (tmp_path / "notes.txt").write_text("not a song")
   found = find_songs(tmp_path)
-  assert list(found) == ["a", "b"]
+  studies.write_tone(tmp_path / "c" / "mix.wav")
+  studies.write_tone(tmp_path / "c" / "vocal.wav")
+  (tmp_path / "c" / "song.json").write_text("{}")
+  found = find_songs(tmp_path)
+  assert list(found) == ["a", "b", "c"]
+  assert found["c"].name == "mix.wav"
   studies.write_tone(tmp_path / "a" / "song.wav")
   with pytest.raises(ValueError, match="are both song a"):
     find_songs(tmp_path)

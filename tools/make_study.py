@@ -2,13 +2,16 @@
 
   python tools/make_study.py ours=songs/ours base=songs/base --out studies/1
 
-Folders hold the songs of one system each, as NAME.wav or NAME/song.wav (flac,
-ogg and mp3 as well); songs of one prompt have one name. OUT/page is for the
-raters: they open study.html in a browser, compare songs blindly in the twelve
-aspects of the paper, and send back a JSON file. OUT/key.json says which clip is
-which, for the analysis; raters must not have it.
+Folders hold the songs of one system each, as NAME.wav or, made by
+tools/generate.py and tools/decode_audio.py, NAME/mix.wav (also NAME/song.wav;
+flac, ogg and mp3 as well); songs of one prompt have one name.
 
-Prompts are shown to raters: those of song.json beside NAME/song.wav, as
+OUT/page is for the raters: they open study.html in a browser, compare songs
+blindly in the twelve aspects of the paper, and send back a JSON file.
+OUT/key.json says which clip is which; tools/analyse_study.py needs it, and
+raters must not have it.
+
+Prompts are shown to raters: those of song.json beside NAME/mix.wav, as
 tools/generate.py writes it, or --prompts with {"NAME": {"tags": "...",
 "lyrics": "..."}}. What a page without prompts cannot ask is left out by
 --aspects. See docs/human_study.md.

@@ -1,8 +1,10 @@
 """A study on disk: a folder for the raters, and a key that they must not see.
 
-OUT/page/study.html    for raters; works offline
-         clips/*.flac  where clips are too large to be inside the page
-    key.json           for the analyst
+  OUT/page/study.html    for raters; works offline
+           clips/*.flac  if clips are not to be inside the page
+      key.json           for the analyst
+
+Both are written by one function, in one move.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,8 +1,10 @@
 """Automatic metrics of the systems of a study, from JSON.
 
-evaluation.json of tools/evaluate.py, or
-{"SYSTEM": {"METRIC": 1.5}}, or
-{"SYSTEM": {"METRIC": {"SONG": 1.5}}}
+  evaluation.json of tools/evaluate.py, or
+  {"SYSTEM": {"METRIC": 1.5}}, or
+  {"SYSTEM": {"METRIC": {"SONG": 1.5}}}
+
+Systems and songs are called as in the study; there may be others.
 """
 
 from collections.abc import Mapping

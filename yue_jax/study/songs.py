@@ -1,7 +1,10 @@
 """Folders of songs by system: which songs can be compared, and their prompts.
 
-SYSTEM/NAME.wav        or, as tools/generate.py lays songs out,
-SYSTEM/NAME/song.wav   with song.json beside it
+  SYSTEM/NAME.wav
+         NAME/mix.wav    or song.wav
+              song.json  the prompt, of tools/generate.py
+
+A folder of tools/generate.py is as it must be after tools/decode_audio.py.
 """
 
 from collections.abc import Mapping
@@ -12,6 +15,7 @@ from typing import Any
 
 from yue_jax.audio.reading import FORMATS
 
+_STEMS = ("mix", "song")  # of the file in a song's own folder
 _SHOWN = 5  # names in an error
 
 
@@ -33,7 +37,8 @@ def find_songs(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     raise ValueError(f"{folder} is not a folder of songs")
   found: dict[str, pathlib.Path] = {}
   files = [p for p in folder.iterdir() if p.is_file()]
-  for path in sorted([*files, *folder.glob("*/song.*")]):
+  nested = [p for p in folder.glob("*/*.*") if p.stem in _STEMS]
+  for path in sorted([*files, *nested]):
     if path.suffix.lower() not in FORMATS:
       continue
     name = path.stem if path.parent == folder else path.parent.name
@@ -44,8 +49,8 @@ def find_songs(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     found[name] = path
   if not found:
     raise ValueError(
-      f"no songs in {folder}; expected NAME.wav or NAME/song.wav (also"
-      f" {', '.join(FORMATS)})"
+      f"no songs in {folder}; expected NAME.wav, NAME/mix.wav or NAME/song.wav"
+      f" (of the kinds {', '.join(FORMATS)})"
     )
   return found
 
@@ -89,7 +94,7 @@ def shared_songs(
 def find_prompts(
   songs: Mapping[str, Mapping[str, pathlib.Path]],
 ) -> dict[str, Prompt]:
-  """Prompts of the songs that have a song.json beside their song.wav.
+  """Prompts of the songs that have a song.json beside them.
 
   Raises:
     ValueError: two systems made a song of this name from different prompts.
@@ -98,7 +103,7 @@ def find_prompts(
   for name, files in songs.items():
     for path in files.values():
       description = path.with_name("song.json")
-      if path.stem != "song" or not description.is_file():
+      if path.stem not in _STEMS or not description.is_file():
         continue
       prompt = _described(json.loads(description.read_text()), description)
       if prompts.setdefault(name, prompt) != prompt:
