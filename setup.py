@@ -35,7 +35,7 @@ setuptools.setup(
   license="Apache-2.0",
   python_requires=">=3.11",
   packages=setuptools.find_packages(include=["yue_jax", "yue_jax.*"]),
-  package_data={"yue_jax.study": ["page.*"]},
+  package_data={"yue_jax.study": ["page.*"], "yue_jax.report": ["page.*"]},
   install_requires=[
     "absl-py>=2.5",
     "array-record>=0.8.6,<0.9",

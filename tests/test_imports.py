@@ -62,6 +62,7 @@ FORBIDDEN = {
   | {"checkpoint", "weights"}
   | SONGS,
   "scaling": ABOVE_SONGS | SONGS,
+  "report": {"data", "world", "main"} | SONGS | MODEL,
   "sweeps": {"data", "world", "sampling"} | SONGS | MODEL,
   "rehearsal": {"main"},
   "main": {"world", "sampling"} | SONGS,

@@ -43,3 +43,10 @@ def test_when_records_are_there(tmp_path, place):
 def test_a_line_that_was_cut_off_is_no_record(tmp_path):
   (tmp_path / "x.jsonl").write_text('{"n": 1}\n{"n": 2')
   assert read_lines(tmp_path / "x.jsonl") == [{"n": 1}]
+
+
+@pytest.mark.parametrize("line", ['{"n": 2{"n": 3}', "[1]"])
+def test_a_line_that_is_no_record_is_named(tmp_path, line):
+  (tmp_path / "x.jsonl").write_text(f'{{"n": 1}}\n{line}\n{{"n": 4}}\n')
+  with pytest.raises(ValueError, match=r"x\.jsonl, line 2"):
+    read_lines(tmp_path / "x.jsonl")

@@ -7,7 +7,8 @@ new songs from unseen lyrics, reads their words back and makes some audible.
 Every step is a command of its own, printed before it runs. An interrupted demo
 continues where it stopped; remove the directory to start anew.
 
-Writes OUT/summary.json, OUT/demo.png and OUT/wav, and ends with a table.
+Writes OUT/summary.json, OUT/demo.png, OUT/report.html and OUT/wav, and ends
+with a table.
 """
 
 import argparse
@@ -98,6 +99,12 @@ class Demo:
       self._done_file.write_text(json.dumps(self.seconds, indent=2) + "\n")
     self.tool("report_demo", self.out, *self.size.targets)
     self.tool("plot_demo", self.out)
+    self.tool(
+      "report",
+      self.out / "stage1",
+      self.out / "stage2",
+      f"--out={self.out}/report.html",
+    )
 
   def make_world(self) -> None:
     world = self.fresh("world")

@@ -19,7 +19,6 @@ import json
 import pathlib
 import sys
 
-import data_page
 import numpy as np
 
 from yue_jax import config
@@ -28,6 +27,7 @@ from yue_jax.data.dataset import open_dataset
 from yue_jax.data.samples import PlannedSamples
 from yue_jax.data.sources.kinds import KINDS
 from yue_jax.data.sources.make import open_source
+from yue_jax.report import html_page
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.vocab import Stream
 
@@ -208,22 +208,22 @@ def _colored(
 
 def page_of(path: pathlib.Path, shown: Sequence[Shown]) -> str:
   parts = [
-    data_page.section(part.title, _facts(part), _charts(part)) for part in shown
+    html_page.section(part.title, _facts(part), _charts(part)) for part in shown
   ]
-  return data_page.page(str(path), [*parts, *_rejections(path)])
+  return html_page.page(str(path), [*parts, *_rejections(path)])
 
 
 def _charts(shown: Shown) -> Iterator[str]:
   samples, epoch = shown.samples, shown.samples.first_epoch
   lengths, context = samples.source.lengths(epoch), samples.context
-  yield data_page.histogram(
+  yield html_page.histogram(
     "Lengths of documents",
     *np.histogram(lengths, bins=_BARS, range=(0, max(int(lengths.max()), 1))),
     of="documents, by tokens",
     mark=(context, "a sample"),
   )
   fill = _fill(samples, epoch)
-  yield data_page.histogram(
+  yield html_page.histogram(
     "How full samples are",
     *np.histogram(fill * 100, bins=_BARS, range=(0, 100)),
     of=f"the first {len(fill):,} samples, by % of places that hold a token",
@@ -233,7 +233,7 @@ def _charts(shown: Shown) -> Iterator[str]:
     np.bincount(samples.sample(n)["streams"], minlength=len(Stream))
     for n in first
   )
-  yield data_page.shares(
+  yield html_page.shares(
     f"Streams of the targets in {len(first)} samples",
     {
       stream.name.lower(): (int(tokens[stream]), _color(stream)[1])
@@ -263,7 +263,7 @@ def _repeats(reading: Reading) -> str:
   def share(count: int) -> str:
     return f"{count:,} ({count / documents:.1%})" if count else ""
 
-  return data_page.table(
+  return html_page.table(
     "How often documents are read",
     ("times", "in this phase", "since the run began"),
     [
@@ -291,9 +291,9 @@ def _rejections(path: pathlib.Path) -> Iterator[str]:
   facts = f"{reasons.total():,} rows of the manifests became no song"
   rows = reasons.most_common()
   charts = (
-    [data_page.table("By reason", ("reason", "rows"), rows)] if rows else []
+    [html_page.table("By reason", ("reason", "rows"), rows)] if rows else []
   )
-  yield data_page.section("Rejected rows", facts, charts)
+  yield html_page.section("Rejected rows", facts, charts)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -18,11 +18,15 @@ def read_lines(path: epath.PathLike) -> list[Record]:
   """The records of a file, in order; none if there is no file.
 
   A last line without its newline was cut off by a kill, and is not a record.
+
+  Raises:
+    ValueError: names a line that holds no record.
   """
   path = epath.Path(path)
   if not path.exists():
     return []
-  return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+  lines = path.read_text().split("\n")[:-1]
+  return [_record(path, n, line) for n, line in enumerate(lines, start=1)]
 
 
 class JsonLines:
@@ -62,6 +66,19 @@ class JsonLines:
     self.flush()
     if self._file is not None:
       self._file.close()
+
+
+def _record(path: epath.Path, number: int, line: str) -> Record:
+  try:
+    record = json.loads(line)
+  except ValueError as error:
+    raise ValueError(
+      f"{path}, line {number} is damaged ({error}): {line[:60]!r}; remove the"
+      " line, or restore the file from a copy"
+    ) from error
+  if not isinstance(record, dict):
+    raise ValueError(f"{path}, line {number} holds {line[:60]!r}, no record")
+  return record
 
 
 def _line(record: Record) -> str:

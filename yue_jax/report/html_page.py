@@ -1,4 +1,4 @@
-"""The page of tools/inspect_data.py: tables and charts as HTML and SVG.
+"""Pages of tables and charts, as HTML and SVG: of data, of runs.
 
 Nothing is loaded from anywhere: the file can be mailed. Numbers come in, text
 goes out; what they mean is said by whoever asks for a chart.
@@ -38,16 +38,18 @@ svg { width: 100%; display: block } svg text { font-size: 11px;
 """
 
 
-def page(title: str, parts: Iterable[str]) -> str:
-  """A whole document."""
+def page(
+  title: str, parts: Iterable[str], *, style: str = "", script: str = ""
+) -> str:
+  """A whole document, with style and script of its own if it needs some."""
   return "\n".join(
     [
       "<!doctype html><html lang=en><meta charset=utf-8>",
       "<meta name=viewport content='width=device-width'>",
-      f"<title>{html.escape(title)}</title><style>{_STYLE}</style>",
+      f"<title>{html.escape(title)}</title><style>{_STYLE}{style}</style>",
       f"<h1>{html.escape(title)}</h1>",
       *parts,
-      "</html>",
+      f"<script>{script}</script></html>" if script else "</html>",
     ]
   )
 

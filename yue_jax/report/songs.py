@@ -1,0 +1,168 @@
+"""Generated songs as samples: their codes, words and sound.
+
+Folders with a song.json are read: those of tools/generate.py, finished or not
+(see `sampling.song_folder`), those that a run sings while it is trained (see
+`rehearsal.folder`), and those of tools/sing_world.py. Where words were read
+back from the codes, they are shown. A sound file in the folder is the song's.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import itertools
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from yue_jax.sampling.song_folder import TRACKS, load_codes
+
+# By the suffix of a sound file, what a browser is told.
+SOUND = {
+  ".wav": "audio/wav",
+  ".flac": "audio/flac",
+  ".mp3": "audio/mpeg",
+  ".ogg": "audio/ogg",
+}
+_WHOLE, _UNFINISHED = "song.json", "song.json.unfinished"
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+  """A section of a song.
+
+  Attributes:
+    text: label and lyrics.
+    codes: of the vocal and of the backing track, (codebooks, frames) each.
+    heard: words read back from the codes; None if nobody has.
+  """
+
+  text: str
+  codes: tuple[np.ndarray, ...]
+  heard: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+  """A song to be shown.
+
+  Attributes:
+    folder: it lies in.
+    tags: it was made from.
+    step: of the run that sang it; None where that is not known.
+    sections: those that are sung.
+    whole: whether all of it is there.
+    sounds: files beside it.
+  """
+
+  folder: pathlib.Path
+  tags: str
+  step: int | None
+  sections: tuple[Section, ...]
+  whole: bool
+  sounds: tuple[pathlib.Path, ...]
+
+
+def folders_in(*roots: pathlib.Path) -> list[pathlib.Path]:
+  """Folders of songs: the roots, and what lies in them up to two levels deeper.
+
+  Those of later steps of a run come first.
+  """
+  found = {
+    path.parent
+    for root in roots
+    for depth in ("", "*/", "*/*/")
+    for name in (_WHOLE, _UNFINISHED)
+    for path in root.glob(depth + name)
+  }
+  return sorted(sorted(found), key=lambda f: f.parent, reverse=True)
+
+
+def beside(run_dir: pathlib.Path) -> list[pathlib.Path]:
+  """Folders of songs in `song` or `songs`, in a run directory or beside it.
+
+  Those of the run itself come first.
+  """
+  places = (run_dir, run_dir.resolve().parent)
+  found = [folders_in(place / "song", place / "songs") for place in places]
+  return list(itertools.chain(*found))
+
+
+def read_sample(folder: pathlib.Path) -> Sample:
+  """The song in a folder.
+
+  Raises:
+    ValueError: its files are damaged, or do not belong together.
+    OSError: one of them is missing.
+  """
+  whole = (folder / _WHOLE).is_file()
+  song = _described(folder / (_WHOLE if whole else _UNFINISHED))
+  spans = _spans(song)
+  sections = _cut(_codes(folder, whole), spans, folder) if spans else ()
+  sounds = sorted(p for p in folder.iterdir() if p.suffix.lower() in SOUND)
+  return Sample(
+    folder, song["tags"], song.get("step"), sections, whole, tuple(sounds)
+  )
+
+
+def _described(path: pathlib.Path) -> dict[str, Any]:
+  try:
+    song = json.loads(path.read_text("utf-8"))
+  except ValueError as error:
+    raise ValueError(f"{path} is damaged: {error}") from error
+  missing = {"tags", "sections"} - (song.keys() if song else set())
+  if missing:
+    raise ValueError(
+      f"{path} says nothing of {sorted(missing)}; expected one of"
+      " tools/generate.py"
+    )
+  return song
+
+
+def _spans(song: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+  """Text, first and last frame of the sections that are sung."""
+  if "frames" in song and isinstance(song["frames"], list):  # sing_world.py
+    ends = np.cumsum(song["frames"]).tolist()
+    return [
+      {"text": text, "start": end - frames, "end": end, "words": words}
+      for text, frames, end, words in zip(
+        song["sections"], song["frames"], ends, song["words"], strict=True
+      )
+    ]
+  return [section for section in song["sections"] if "end" in section]
+
+
+def _codes(folder: pathlib.Path, whole: bool) -> list[np.ndarray]:
+  """Of the vocal and of the backing track, the latest that there are."""
+  places = [folder / "stage2"] if whole else []
+  for place in (*places, folder / "stage1", folder):
+    if (place / TRACKS[0]).is_file():
+      return [load_codes(place / name) for name in TRACKS]
+  raise FileNotFoundError(
+    f"{folder} has no {TRACKS[0]}, though sections are described in it; restore"
+    " it, or remove the folder"
+  )
+
+
+def _cut(
+  tracks: list[np.ndarray],
+  spans: list[Mapping[str, Any]],
+  folder: pathlib.Path,
+) -> tuple[Section, ...]:
+  frames, end = min(t.shape[1] for t in tracks), spans[-1]["end"]
+  if frames < end:
+    raise ValueError(
+      f"{folder} has codes of {frames} frames, and describes {end}; restore it,"
+      " or remove the folder"
+    )
+  return tuple(
+    Section(
+      span["text"],
+      tuple(
+        np.asarray(track[:, span["start"] : span["end"]], np.int64)
+        for track in tracks
+      ),
+      " ".join(span["words"]) if "words" in span else None,
+    )
+    for span in spans
+  )
