@@ -98,6 +98,35 @@ def test_a_song_becomes_a_row_that_songs_are_made_of(root, capsys):
     np.testing.assert_array_equal(track, codes)
 
 
+def test_tracks_are_trimmed_to_the_shortest(root):
+  folder = write_song(root / "songs/a")
+  wave = sounds.voice(3.15, seed=0)
+  soundfile.write(folder / "vocals.wav", wave, 16_000)
+  run(root)
+  (row,) = manifest(root)
+  assert row["audio_length_in_sec"] == 3.0
+  assert np.load(root / "out" / row["vocals_codec"]).shape == (2, 150)
+
+
+def test_a_fingerprint_is_of_names_and_contents(tmp_path):
+  folder = write_song(tmp_path / "songs/a")
+
+  def now():
+    (song,) = stems.find_songs(tmp_path / "songs")
+    return rows.source_fingerprint(song, RowSettings())
+
+  seen = [now()]
+  (folder / "lyrics.txt").rename(folder / "lyrics.json")
+  seen.append(now())
+  (folder / "accompaniment.wav").rename(folder / "mix.wav")
+  seen.append(now())
+  (folder / "tags.txt").write_text("pop")
+  seen.append(now())
+  assert len(set(seen)) == 4
+  (folder / "vocals.wav").rename(folder / "Voice.wav")  # the same role
+  assert now() == seen[-1]
+
+
 def test_both_layouts_are_found(root):
   write_song(root / "songs/a")
   flat = write_song(root / "flat")

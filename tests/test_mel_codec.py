@@ -1,5 +1,6 @@
 """The embedded codec: spectra against scipy, quantisation, fitting, files."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -146,6 +147,8 @@ def test_codes_that_are_not_used_have_a_sound():
   assert codec.codebook_size == 16
   (codes,) = codec.encode([sounds.voice(1.0, seed=0)])
   assert codes.max() == codec.used - 1
+  fewer = dataclasses.replace(codec, used=2)
+  assert fewer.encode([sounds.voice(1.0, seed=0)])[0].max() == 1
   np.testing.assert_array_equal(
     codec.decode(codes + codec.used), codec.decode(codes)
   )
