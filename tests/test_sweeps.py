@@ -205,6 +205,25 @@ def test_what_becomes_of_runs(tmp_path):
   assert again["c"] == ended["c"]
 
 
+def test_whoever_asks_hears_of_each_end_and_can_stop_all(tmp_path):
+  wanted, heard = configs("a", "b", "c"), {}
+  command = fake(b="refuses")
+  running.run_all(
+    wanted, tmp_path, parallel=1, command=command, ended=heard.__setitem__
+  )
+  assert {n: o.status for n, o in heard.items()} == {
+    "a": "done",
+    "b": "failed",
+    "c": "done",
+  }
+
+  def raises(name, outcome):
+    raise ValueError(f"{name} was heard")
+
+  with pytest.raises(ValueError, match="b was heard"):
+    running.run_all(wanted, tmp_path, parallel=1, command=command, ended=raises)
+
+
 def test_an_interruption_stops_all_runs_and_they_go_on(tmp_path):
   wanted = configs("a", "b", "c")
   command = fake(a="interrupts", b="waits")

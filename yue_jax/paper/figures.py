@@ -30,7 +30,8 @@ def draw(claim: Claim, table: Table, path: pathlib.Path) -> None:
   for axes, panel in zip(row[0], claim.panels, strict=True):
     (_bars if panel.bars else _lines)(axes, panel, table)
     axes.set(ylabel=panel.ylabel, xlabel=panel.xlabel)
-    axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+    if axes.dataLim.ymin >= 0:
+      axes.set_ylim(bottom=0)
     axes.grid(axis="y", alpha=0.3)
   if not claim.panels[0].bars:
     row[0][0].legend(fontsize="small")

@@ -25,7 +25,7 @@ from yue_jax.sweeps.outcomes import Outcome, outcomes_of
 
 
 class FailedRuns(RuntimeError):
-  """Processes of training ended with errors of their own."""
+  """Processes of training ended with errors, or were killed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +152,7 @@ def complete(
       missing.measure(name, look(run, folder, places.corpus(run)))
     elif outcome.status == "diverged":
       missing.write_off(name, outcome)
-    elif outcome.status == "failed":
+    else:
       failed.append(f"{name}: {outcome}")
 
   try:
