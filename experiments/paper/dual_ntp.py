@@ -24,7 +24,7 @@ from yue_jax.paper.singing import Singing
 
 SECTIONS = 2
 MASKING = {"quick": (0.0, 0.6), "full": (0.0, 0.25, 0.5, 0.75)}
-CONTEXT = 112  # tokens of as much music of one track as 144 are of two
+CONTEXT = 88  # tokens of as much music of one track as 112 are of two
 KINDS = {"two tracks": "cot", "mixture": "cot_mixture"}
 
 

@@ -42,23 +42,23 @@ UNTRAINED = ("plain", "guided 1.5")
 
 def cases(form: str) -> list[Case]:
   ways = WAYS | (MORE_WAYS if form == "full" else {})
-  found = []
+  both, alone = {}, {}
   for seed in setting.SEEDS[form]:
-    both = setting.run(form, seed, setting.phase(form, MIXTURE))
-    alone = setting.cot(form, seed)
-    arms = {way: (both, ways[way]) for way in ways}
-    arms |= {f"{way}, cot alone": (alone, ways[way]) for way in UNTRAINED}
-    found += [
-      Case(
-        arm=arm,
-        run=run,
-        measure=Singing(
-          kind="cot", sections=SECTIONS, songs=setting.HELDOUT[form], **how
-        ),
-      )
-      for arm, (run, how) in arms.items()
-    ]
-  return found
+    both[seed] = setting.run(form, seed, setting.phase(form, MIXTURE))
+    alone[seed] = setting.cot(form, seed)
+  arms = {way: (both, how) for way, how in ways.items()}
+  arms |= {f"{way}, cot alone": (alone, ways[way]) for way in UNTRAINED}
+  return [
+    Case(
+      arm=arm,
+      run=run,
+      measure=Singing(
+        kind="cot", sections=SECTIONS, songs=setting.HELDOUT[form], **how
+      ),
+    )
+    for arm, (runs, how) in arms.items()
+    for run in runs.values()
+  ]
 
 
 def raises(way: str):

@@ -72,7 +72,7 @@ CLAIM = Claim(
   text="""
 Losses are those of the vocal on frames outside the span of a clip of the song
 itself. Songs are sung after a clip of another song; "singer" is the share of
-them in its voice (one in four by chance), "copied" the share of frames that
+them in its voice (half of them by chance), "copied" the share of frames that
 stand in stretches of six or more codes that the clip has too. The arm cot is
 the same model without a clip, measured on the same frames and beside the same
 clips.

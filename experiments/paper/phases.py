@@ -8,7 +8,7 @@ Here     The same tokens in five ways. four phases: as in the paper. one phase:
          the sum of its mixtures all the way, at the longer context and a rate
          that stays. early ICL: clips in the first two phases in place of the
          last. no annealing: the rate stays in the last phase too. no
-         extension: the shorter context, in which songs of four sections are
+         extension: the shorter context, in which songs of three sections are
          cut, to the end. The quick form leaves out the last two.
 Holds    if, without a clip, four phases sing fewer wrong words than one.
 Command  make paper, or python tools/paper.py phases
@@ -106,7 +106,7 @@ CLAIM = Claim(
   title="Four phases do better than one, with clips at the end",
   text="""
 The same number of tokens, as many a step, in phases as the paper
-has them and in other ways. All are measured on songs of four sections, without
+has them and in other ways. All are measured on songs of three sections, without
 a clip (lyric error rate; gap, nats a second of music above the exact floor) and
 after a clip of another song.
 """,
