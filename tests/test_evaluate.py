@@ -192,7 +192,7 @@ def test_a_null_of_training_songs_is_refused(folders, tmp_path):
   songs = [("00", rng.integers(64, size=200))]
   for track in ("vocal", "backing"):
     build_index(songs, tmp_path / f"index/{track}", n=NGRAM)
-  with pytest.raises(SystemExit, match="1 metrics were refused"):
+  with pytest.raises(SystemExit, match="songs that nobody was trained on"):
     evaluate.main(
       [
         *(str(folders / "good"), f"--reference={folders}/real"),
@@ -200,5 +200,3 @@ def test_a_null_of_training_songs_is_refused(folders, tmp_path):
         f"--ngram={NGRAM}",
       ]
     )
-  text = (tmp_path / "out/table.txt").read_text()
-  assert "the null needs songs that nobody was trained on" in text

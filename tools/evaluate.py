@@ -52,12 +52,13 @@ def _evaluate(args: argparse.Namespace) -> list[measures.Evaluation]:
   indexes = {}
   if args.index is not None:
     indexes = index_dataset(args.training, args.index, n=args.ngram)
+  training = measures.training_songs(indexes, reference)
   args.out.mkdir(parents=True, exist_ok=True)
   return [
     measures.evaluate(
       system,
       reference,
-      indexes=indexes,
+      training=training,
       ngram=args.ngram,
       time_step=args.time_step,
     )

@@ -159,11 +159,12 @@ def _evaluate(demo: pathlib.Path, out: pathlib.Path) -> dict[str, Evaluation]:
     write_results(world, songs, out / name)
   indexes = index_dataset(demo / "data/train", out / "index", n=NGRAM)
   real = Results(out / "real")
+  training = measures.training_songs({"vocal": indexes["vocal"]}, real)
   return {
     name: measures.evaluate(
       Results(out / name),
       real,
-      indexes=indexes,
+      training=training,
       ngram=NGRAM,
       time_step=TIME_STEP,
     )

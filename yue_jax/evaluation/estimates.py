@@ -74,16 +74,40 @@ def bias_corrected(
   return Estimate(value, float(low), float(high), min(songs))
 
 
+def by_row(statistic: Statistic, *songs: int, seed: int = 0) -> Estimate:
+  """`percentile` of a statistic that is given many draws at once.
+
+  Args:
+    statistic: of (draws, songs) indices of each set; the values (draws,).
+    songs: how many there are in each set.
+    seed: of the draws.
+  """
+  _expect_enough(min(songs))
+  (value,) = statistic(*(np.arange(n)[None] for n in songs))
+  rng = np.random.default_rng(seed)
+  at_once = max(1, _NUMBERS_AT_ONCE // max(songs))
+  drawn = np.concatenate(
+    [
+      statistic(
+        *(rng.integers(n, size=(min(at_once, DRAWS - k), n)) for n in songs)
+      )
+      for k in range(0, DRAWS, at_once)
+    ]
+  )
+  low, high = np.quantile(drawn, _tails())
+  return Estimate(float(value), float(low), float(high), min(songs))
+
+
 def mean(values: np.ndarray, *, seed: int = 0) -> Estimate:
   """The mean of one value a song."""
   values = _finite(values)
-  return _by_row(lambda i: values[i].mean(axis=-1), len(values), seed)
+  return by_row(lambda i: values[i].mean(axis=1), len(values), seed=seed)
 
 
 def median(values: np.ndarray, *, seed: int = 0) -> Estimate:
   """The median of one value a song."""
   values = _finite(values)
-  return _by_row(lambda i: np.median(values[i], axis=-1), len(values), seed)
+  return by_row(lambda i: np.median(values[i], axis=1), len(values), seed=seed)
 
 
 def ratio(
@@ -96,25 +120,9 @@ def ratio(
       f"{len(above)} numerators, {len(below)} denominators of which"
       f" {(below <= 0).sum()} are not positive; expected one of each a song"
     )
-  return _by_row(
-    lambda i: above[i].sum(axis=-1) / below[i].sum(axis=-1), len(above), seed
+  return by_row(
+    lambda i: above[i].sum(axis=1) / below[i].sum(axis=1), len(above), seed=seed
   )
-
-
-def _by_row(statistic: Statistic, songs: int, seed: int) -> Estimate:
-  """`percentile` of a statistic that takes (draws, songs) indices as well."""
-  _expect_enough(songs)
-  value = float(statistic(np.arange(songs)))
-  rng = np.random.default_rng(seed)
-  at_once = max(1, _NUMBERS_AT_ONCE // songs)
-  drawn = np.concatenate(
-    [
-      statistic(rng.integers(songs, size=(min(at_once, DRAWS - start), songs)))
-      for start in range(0, DRAWS, at_once)
-    ]
-  )
-  low, high = np.quantile(drawn, _tails())
-  return Estimate(value, float(low), float(high), songs)
 
 
 def _drawn(

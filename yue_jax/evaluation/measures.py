@@ -18,6 +18,7 @@ from yue_jax.evaluation.alignment import alignment
 from yue_jax.evaluation.embeddings import Embeddings
 from yue_jax.evaluation.estimates import Estimate
 from yue_jax.evaluation.memorisation import (
+  Copying,
   against_null,
   copied_from_references,
   copying,
@@ -30,6 +31,43 @@ TIME_STEP = 30.0  # seconds, as in the paper's figure 12
 # Which way is better; of the others, neither is.
 LOWER = ("lyrics/", "frechet/", "gaussian_kl/", "class_kl/")
 HIGHER = ("alignment/",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+  """One track of training songs, and how unrelated songs compare with it.
+
+  Attributes:
+    index: of the training songs.
+    unrelated: what is in the index of real songs that are not, by song.
+    rejected: those of them that could not be compared.
+  """
+
+  index: Index
+  unrelated: dict[str, Copying]
+  rejected: list[dict[str, str]]
+
+
+def training_songs(
+  indexes: Mapping[str, Index], unrelated: Results
+) -> dict[str, Training]:
+  """Compares unrelated songs with training songs, once for all systems.
+
+  Raises:
+    ValueError: some of them are training songs, or none can be compared.
+  """
+  training = {}
+  for track, index in indexes.items():
+    codes = unrelated.codes(track)
+    if both := sorted(codes.keys() & set(index.names)):
+      raise ValueError(
+        f"{len(both)} songs of {unrelated.root} are in the index, {both[:3]};"
+        " the null needs songs that nobody was trained on"
+      )
+    path = f"memorisation/{track}/null"
+    compared = _of_songs(path, codes, lambda c, i=index: copying(i, c))
+    training[track] = Training(index, *compared)
+  return training
 
 
 @dataclasses.dataclass
@@ -64,7 +102,7 @@ def evaluate(
   results: Results,
   reference: Results,
   *,
-  indexes: Mapping[str, Index],
+  training: Mapping[str, Training],
   ngram: int,
   time_step: float = TIME_STEP,
 ) -> Evaluation:
@@ -72,9 +110,8 @@ def evaluate(
 
   Args:
     results: of a system.
-    reference: real songs: partners of the results where names are equal, and
-      unrelated to what `indexes` hold.
-    indexes: of training songs by track, vocal or backing; may be empty.
+    reference: real songs, partners of the results where names are equal.
+    training: what training songs are known by, by track; may be empty.
     ngram: frames, for what is copied from references.
     time_step: seconds, of error rates as songs go on.
 
@@ -90,7 +127,7 @@ def evaluate(
     "class_kl": lambda: _classes(found, results, reference),
     "alignment": lambda: _alignments(found, results),
     "references": lambda: _references(found, results, ngram),
-    "memorisation": lambda: _memorisation(found, results, reference, indexes),
+    "memorisation": lambda: _memorisation(found, results, training),
   }
   for name, part in parts.items():
     _try(found, name, part)
@@ -117,9 +154,10 @@ def _durations(found: Evaluation, results: Results) -> None:
 
 
 def _vocal_ranges(found: Evaluation, results: Results) -> None:
-  semitones = _of_songs(
-    found, "vocal_range", results.f0(), lambda f0: vocal_range(f0).semitones
+  semitones, rejected = _of_songs(
+    "vocal_range", results.f0(), lambda f0: vocal_range(f0).semitones
   )
+  found.rejected += rejected
   _summarise(found, "vocal_range/semitones", semitones)
 
 
@@ -222,27 +260,18 @@ def _references(found: Evaluation, results: Results, ngram: int) -> None:
 
 
 def _memorisation(
-  found: Evaluation,
-  results: Results,
-  reference: Results,
-  indexes: Mapping[str, Index],
+  found: Evaluation, results: Results, training: Mapping[str, Training]
 ) -> None:
-  for track, index in indexes.items():
+  for track, known in training.items():
     path = f"memorisation/{track}"
-    unrelated = reference.codes(track)
-    if both := sorted(unrelated.keys() & set(index.names)):
-      raise ValueError(
-        f"{len(both)} songs of {reference.root} are in the index, {both[:3]};"
-        " the null needs songs that nobody was trained on"
-      )
-    own, null = (
-      _of_songs(found, f"{path}{of}", songs, lambda c, i=index: copying(i, c))
-      for of, songs in (("", results.codes(track)), ("/null", unrelated))
+    own, rejected = _of_songs(
+      path, results.codes(track), lambda c, i=known.index: copying(i, c)
     )
+    found.rejected += [*rejected, *known.rejected]
     for name in ("covered", "run", "aligned"):
       ours, theirs = (
         {song: float(getattr(c, name)) for song, c in songs.items()}
-        for songs in (own, null)
+        for songs in (own, known.unrelated)
       )
       _summarise(found, f"{path}/{name}", ours)
       _summarise(found, f"{path}/{name}/null", theirs)
@@ -254,22 +283,22 @@ def _memorisation(
 
 
 def _of_songs(
-  found: Evaluation,
   metric: str,
   songs: Mapping[str, np.ndarray],
   function: Callable[[np.ndarray], Any],
-) -> dict[str, Any]:
-  """The function of each song; those it refuses are rejected."""
-  values = {}
+) -> tuple[dict[str, Any], list[dict[str, str]]]:
+  """The function of each song, and the songs that it refuses."""
+  values, rejected = {}, []
   for song, array in songs.items():
     try:
       values[song] = function(array)
     except ValueError as error:
-      reason = {"metric": metric, "song": song, "reason": str(error)}
-      found.rejected.append(reason)
-  if songs and not values:
-    raise ValueError(f"all {len(songs)} songs are rejected: {reason['reason']}")
-  return values
+      rejected.append({"metric": metric, "song": song, "reason": str(error)})
+  if rejected and not values:
+    raise ValueError(
+      f"all {len(songs)} songs are rejected: {rejected[0]['reason']}"
+    )
+  return values, rejected
 
 
 def _summarise(found: Evaluation, path: str, values: dict[str, float]) -> None:

@@ -148,13 +148,14 @@ def against_null(
     )
   ours, theirs = np.array(values, float), np.array(null, float)
 
-  def above(i: np.ndarray, j: np.ndarray) -> float:
-    return float((ours[i] > np.quantile(theirs[j], NULL_LEVEL)).mean())
+  def above(i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    thresholds = np.quantile(theirs[j], NULL_LEVEL, axis=1, keepdims=True)
+    return (ours[i] > thresholds).mean(axis=1)
 
   larger = (theirs >= ours[:, None]).sum(axis=1)
   return AgainstNull(
     float(np.quantile(theirs, NULL_LEVEL)),
-    estimates.percentile(above, len(ours), len(theirs), seed=seed),
+    estimates.by_row(above, len(ours), len(theirs), seed=seed),
     tuple(((1 + larger) / (1 + len(theirs))).tolist()),
   )
 

@@ -12,6 +12,8 @@
     mixtures   the same for the mixture of both tracks
     baselines  what a model pays that cannot see the lyrics
     lyrics     from sung codes back to words; lyric error rate
+    listening  what an evaluation hears: pitch, embeddings, genres
+    results    songs as a folder of results, for the evaluation
     rendering  a song's codes as sound: `singer` and `accompaniment`
     folder     songs as people have theirs: sound, lyrics, structure
 
