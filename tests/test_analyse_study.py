@@ -313,16 +313,20 @@ def test_metrics_of_all_forms(tmp_path):
     "systems": {
       system: {
         "measures": {
-          "range/semitones": {"value": 7.0, "low": 6.0, "high": 8.0},
+          "range/mean": {"value": 7.0, "low": 6.0, "high": 8.0},
+          "range/median": {"value": 6.5, "low": 6.0, "high": 8.0},
+          "error": {"value": 0.3, "low": 0.2, "high": 0.4},
           "distance": {"value": 0.1, "low": 0.0, "high": 0.2},
         },
-        "samples": {"range/semitones": values},
+        "samples": {"range": values, "error": values},
       }
       for system, values in songs.items()
     },
   }
   found = read(evaluation)
-  assert found["range/semitones"] == Metric({"s0": 7.0, "s1": 7.0}, songs)
+  assert found["range/mean"] == Metric({"s0": 7.0, "s1": 7.0}, songs)
+  assert found["range/median"] == Metric({"s0": 6.5, "s1": 6.5}, {})
+  assert found["error"] == Metric({"s0": 0.3, "s1": 0.3}, songs)
   assert found["distance"] == Metric({"s0": 0.1, "s1": 0.1}, {})
 
 

@@ -69,7 +69,10 @@ def _values(found: Mapping[str, Any]) -> dict[str, tuple[float, dict]]:
   if "measures" in found:  # as tools/evaluate.py writes it
     songs = found["samples"]
     return {
-      name: (_number(its["value"], name), _numbers(songs.get(name, {}), name))
+      name: (
+        _number(its["value"], name),
+        _numbers(songs.get(name.removesuffix("/mean"), {}), name),
+      )
       for name, its in found["measures"].items()
     }
   values = {}
