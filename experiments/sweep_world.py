@@ -5,7 +5,8 @@ Purpose  To see a scaling sweep whole, from plan to table, on a laptop; the
          weighted as in training, are the loss of the table.
 Runs     full: three widths at three numbers of tokens, two seeds each, 18
          runs. quick: two widths, two numbers, one seed, 4 runs.
-         rates: three rates at three widths, 9 runs.
+         rates: three rates at three widths, 9 runs. mup: the same with muP
+         from the narrowest and without, 18 runs (docs/mup.md).
 Cost     full 5.8e12 FLOPs, about ten minutes on two cores; quick one and a
          half.
 Command  python tools/make_world.py runs/world --train-songs 10000 \
@@ -101,6 +102,12 @@ def _set_width(tree: dict, width: int) -> None:
   tree["model"] = dataclasses.asdict(model)
 
 
+def _set_mup(tree: dict, scaled: bool) -> None:
+  """Rates are those of the narrowest model, or of each width."""
+  base = {"base_width": 32, "base_mlp_width": 96, "head_width": _HEAD}
+  tree["mup"] = base if scaled else None
+
+
 def _set_seed(tree: dict, seed: int) -> None:
   """Another start, and other songs in another order."""
   tree["seed"] = tree["data"]["seed"] = seed
@@ -124,3 +131,7 @@ _AXES = {
   "quick": _axes((32, 64), (80_000, 160_000), (5e-3,), (0,)),
   "rates": _axes((32, 64, 96), (160_000,), (2e-3, 5e-3, 1.25e-2), (0,)),
 }
+_AXES["mup"] = (
+  axes.Axis(name="mup", values=(False, True), apply=_set_mup),
+  *_AXES["rates"],
+)

@@ -2,17 +2,20 @@
 
 import dataclasses
 import functools
+import types
 
 from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from tests import tiny
 from yue_jax import config, mup
 from yue_jax.attention import attend
 from yue_jax.optimizer import optimizer_of
+from yue_jax.train.start import Base, start
 from yue_jax.train.state import (
   decoder_graph,
   init_state,
@@ -142,13 +145,16 @@ def test_scales_are_those_of_table_3(name, expected):
 
 
 def test_a_run_begins_with_scaled_weights():
-  cfg = run_config(WIDER)
+  cfg, mesh = run_config(WIDER), tiny.mesh(tiny.MESHES["one"])
+  new = types.SimpleNamespace(latest_step=None)
+  with jax.set_mesh(mesh):
+    state, _ = start(cfg, optax.identity(), mesh, new, Base({}, ""))
   standard, scaled = (
     {
       jax.tree_util.keystr(path, simple=True, separator="/"): weight
       for path, weight in jax.tree.leaves_with_path(tree)
     }
-    for tree in weights_of(WIDER)
+    for tree in (weights_of(WIDER)[0], state.params)
   )
   for name, weight in standard.items():
     factor = mup.scales(name, cfg.model, cfg.mup).weights
