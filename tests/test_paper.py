@@ -366,6 +366,34 @@ def test_claims_are_what_they_should_be(form):
       assert room <= 512
 
 
+@pytest.mark.parametrize("name", claims.ORDER)
+def test_findings_use_every_seed_and_panels_what_is_measured(name):
+  (claim,) = claims.load(ROOT / "experiments/paper", [name])
+  found = claim.cases("full")
+  numbers = (
+    "error good unreadable gap vocal singer copied clip_error clip_singer"
+  )
+  rng = np.random.default_rng(0)
+  records = [
+    {
+      "case": case.name,
+      "values": {n: rng.random() for n in numbers.split()}
+      | {"by_section": rng.random(setting.LONGEST).tolist()},
+    }
+    for case in found
+  ]
+  table = Table(found, records)
+  for finding in claim.findings:
+    assert len(finding.differences(table)) == len(table.seeds)
+    one = Table(
+      found, [r for r, c in zip(records, found, strict=True) if c.seed == 1]
+    )
+    assert len(finding.differences(one)) == 1
+  for panel in claim.panels:
+    for arm in table.arms:
+      assert table.by_seed(panel.value, arm)
+
+
 def test_unknown_claims_are_refused():
   with pytest.raises(ValueError, match=r"no claims \['dreams'\]"):
     claims.load(ROOT / "experiments/paper", ["dreams"])
