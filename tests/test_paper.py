@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import runpy
 
 import numpy as np
 import pytest
@@ -392,6 +393,16 @@ def test_findings_use_every_seed_and_panels_what_is_measured(name):
   for panel in claim.panels:
     for arm in table.arms:
       assert table.by_seed(panel.value, arm)
+
+
+def test_help_says_how_to_be_quick(capsys, monkeypatch):
+  pytest.importorskip("matplotlib", reason="figures need matplotlib")
+  tool = str(ROOT / "tools/paper.py")
+  monkeypatch.setattr("sys.argv", [tool, "--help"])
+  with pytest.raises(SystemExit) as stopped:
+    runpy.run_path(tool, run_name="__main__")
+  assert stopped.value.code == 0
+  assert "make paper QUICK=1" in capsys.readouterr().out
 
 
 def test_unknown_claims_are_refused():

@@ -22,7 +22,10 @@ import sys
 
 import jax
 
-from yue_jax.paper import claims, machine, report
+try:
+  from yue_jax.paper import claims, machine, report
+except ImportError as error:
+  sys.exit(f"paper: {error}; pip install '.[plots]'")
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
