@@ -70,6 +70,7 @@ def judgements(key, rows) -> Judgements:
     comparison=comparison,
     scores=score[:, None].astype(float),
     first_left=np.ones(len(rater), bool),
+    heard=np.ones(len(rater)),
   )
 
 
@@ -371,8 +372,11 @@ def changed(change):
     (lambda r: r["answers"].append(r["answers"][0]), "is answered twice"),
     (lambda r: r["answers"][0]["choices"].pop("melody"), "answers for melody"),
     (lambda r: r["answers"][0]["choices"].update(melody="both"), "'both'"),
-    (lambda r: r.pop("rater"), r"no rater \(str\)"),
-    (lambda r: r["answers"].insert(0, 3), r"no comparison \(str\)"),
+    (lambda r: r["answers"][0]["choices"].update(melody=[]), "expected left"),
+    (lambda r: r["answers"][0]["choices"].update(joy="left"), "joy, not asked"),
+    (lambda r: r["answers"][0]["heard"].pop("left"), "no left where"),
+    (lambda r: r.pop("rater"), "no rater where"),
+    (lambda r: r["answers"].insert(0, 3), "no comparison where"),
   ],
 )
 def test_results_that_cannot_be_used(tmp_path, change, message):
@@ -445,6 +449,7 @@ def test_the_tool(tmp_path, monkeypatch, capsys):
   analyse_study.main(arguments)
   said = capsys.readouterr().out
   assert "36 judgements of 3 raters" in said
+  assert "median of each rater: 1.0 (a) to 1.0" in said
   assert (tmp_path / "out" / "tables.txt").read_text() in said
   assert "Musicality: s0 / s1" in said and "LyricFollow: s1 / s2" in said
   found = json.loads((tmp_path / "out" / "analysis.json").read_text())

@@ -321,3 +321,9 @@ def test_nothing_is_loaded_from_anywhere(chromium, study):
     if event["method"] == "Network.requestWillBeSent"
   ]
   assert set(asked) <= {"file", "data"}
+  tried = chromium.call(
+    "Runtime.evaluate",
+    expression="fetch('data:,x').then(() => 'loaded', () => 'refused')",
+    awaitPromise=True,
+  )
+  assert tried["result"]["value"] == "refused"

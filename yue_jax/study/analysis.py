@@ -54,6 +54,7 @@ class Analysis:
     judgements: how many comparisons were judged, by all raters together.
     left: share of answers for the song on the left, of those that are no tie;
       far from a half, raters did not listen. None if all are ties.
+    heard: by rater, the median of the seconds that they heard of a clip.
     aspects: by name, then AVERAGE.
   """
 
@@ -62,6 +63,7 @@ class Analysis:
   raters: tuple[str, ...]
   judgements: int
   left: float | None
+  heard: dict[str, float]
   aspects: dict[str, AspectAnalysis]
 
 
@@ -106,6 +108,10 @@ def analyse(
     raters=judged.raters,
     judgements=len(judged.rater),
     left=float(left[decided].mean()) if decided.any() else None,
+    heard={
+      name: float(np.median(judged.heard[judged.rater == number]))
+      for number, name in enumerate(judged.raters)
+    },
     aspects=found,
   )
 

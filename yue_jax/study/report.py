@@ -21,6 +21,11 @@ def tables(found: Analysis) -> Iterator[str]:
     f"study {found.study}: {found.judgements} judgements of"
     f" {len(found.raters)} raters{left}"
   )
+  hasty = min(found.heard, key=found.heard.get)
+  yield (
+    f"seconds heard of a clip, median of each rater: {found.heard[hasty]:.1f}"
+    f" ({hasty}) to {max(found.heard.values()):.1f}"
+  )
   if len(found.raters) < 2:
     yield "one rater only: no intervals over raters, and no agreement"
   yield from _matrix(found)

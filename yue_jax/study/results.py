@@ -11,6 +11,14 @@ import numpy as np
 from yue_jax.study.comparisons import Key
 
 FORMAT = "yue_jax study result 1"
+_ANSWER = {
+  "comparison": str,
+  "left": str,
+  "right": str,
+  "choices": dict,
+  "heard": dict,
+}
+_HEARD = dict.fromkeys(("left", "right"), int | float)  # seconds
 _SCORES = {"left": 1.0, "tie": 0.5, "right": 0.0}  # of the clip on the left
 
 
@@ -26,6 +34,8 @@ class Judgements:
     scores: (judgements, aspects) of the comparison's first clip: 1 where it is
       better, 0.5 for a tie, 0 where the second is.
     first_left: (judgements,) whether the first clip was on the left.
+    heard: (judgements,) seconds that were heard of the clip that was heard
+      less, however often.
   """
 
   key: Key
@@ -34,6 +44,7 @@ class Judgements:
   comparison: np.ndarray
   scores: np.ndarray
   first_left: np.ndarray
+  heard: np.ndarray
 
   @property
   def systems(self) -> np.ndarray:
@@ -114,9 +125,8 @@ def _read(path: pathlib.Path, key: Key, incomplete: bool) -> dict[str, Any]:
 def _check_answers(answers: Iterable[Any], key: Key) -> None:
   seen = set()
   for answer in answers:
-    _expect(
-      answer, {"comparison": str, "left": str, "right": str, "choices": dict}
-    )
+    _expect(answer, _ANSWER)
+    _expect(answer["heard"], _HEARD)
     name, choices = answer["comparison"], answer["choices"]
     two = key.comparisons.get(name, ())
     if sorted(two) != sorted((answer["left"], answer["right"])):
@@ -126,19 +136,21 @@ def _check_answers(answers: Iterable[Any], key: Key) -> None:
     seen.add(name)
     if lacking := [aspect for aspect in key.aspects if aspect not in choices]:
       raise ValueError(f"{name} has no answers for {', '.join(lacking)}")
-    if wrong := {a: c for a, c in choices.items() if c not in _SCORES}:
+    if extra := sorted(set(choices) - set(key.aspects)):
+      raise ValueError(f"{name} has answers for {', '.join(extra)}, not asked")
+    if wrong := {a: c for a, c in choices.items() if c not in list(_SCORES)}:
       raise ValueError(f"{name} has answers {wrong}; expected left, tie, right")
 
 
 def _expect(found: Any, fields: Mapping[str, type]) -> None:
   for name, kind in fields.items():
     if not isinstance(found, dict) or not isinstance(found.get(name), kind):
-      raise ValueError(f"no {name} ({kind.__name__}) where it should be")
+      raise ValueError(f"no {name} where it should be")
 
 
 def _joined(results: Sequence[dict[str, Any]], key: Key) -> Judgements:
   numbers = {name: i for i, name in enumerate(key.comparisons)}
-  rater, comparison, scores, first_left = [], [], [], []
+  rater, comparison, scores, first_left, heard = [], [], [], [], []
   for number, result in enumerate(results):
     for answer in result["answers"]:
       left = answer["left"] == key.comparisons[answer["comparison"]][0]
@@ -147,6 +159,7 @@ def _joined(results: Sequence[dict[str, Any]], key: Key) -> Judgements:
       comparison.append(numbers[answer["comparison"]])
       scores.append(given if left else [1 - score for score in given])
       first_left.append(left)
+      heard.append(min(answer["heard"]["left"], answer["heard"]["right"]))
   return Judgements(
     key=key,
     raters=tuple(result["rater"] for result in results),
@@ -154,4 +167,5 @@ def _joined(results: Sequence[dict[str, Any]], key: Key) -> Judgements:
     comparison=np.array(comparison),
     scores=np.array(scores),
     first_left=np.array(first_left),
+    heard=np.array(heard, float),
   )
