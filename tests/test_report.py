@@ -152,7 +152,7 @@ def cut_within(path):
 @pytest.mark.parametrize(
   ("make", "message"),
   [
-    (lambda path: None, "does not exist"),
+    (lambda path: None, "is no directory on this machine"),
     (empty, "holds no config.json; expected the directory of a run"),
     (no_steps, "no step is in metrics.jsonl yet"),
     (cut_config, "config.json is damaged"),
@@ -164,6 +164,17 @@ def test_what_is_no_run_is_refused(tmp_path, monkeypatch, make, message):
   with pytest.raises(SystemExit, match=f"report: .*{message}"):
     report(monkeypatch, tmp_path / "x", "--out", tmp_path / "page.html")
   assert not (tmp_path / "page.html").exists()
+
+
+def test_a_run_without_a_step_is_shown_beside_others(tmp_path, monkeypatch):
+  runs = [
+    write_run(tmp_path / name, steps=s) for name, s in (("a", 0), ("b", 4))
+  ]
+  report(monkeypatch, *runs, "--out", tmp_path / "page.html")
+  text = (tmp_path / "page.html").read_text()
+  assert "<td>0 of 20<td>0<td>none yet<td>none" in text
+  assert "a has no steps, no evaluations" in text
+  assert "MFU" not in text  # of which nothing is known
 
 
 def test_a_last_line_that_is_being_written_is_left_out(tmp_path):

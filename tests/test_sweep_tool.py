@@ -27,6 +27,7 @@ VARIANTS = [
   "experiments/sweep_world.py:rates",
   "experiments/sweep_stage1.py:isoflop",
   "experiments/sweep_stage1.py:rates",
+  "experiments/sweep_world.py:mup",
 ]
 ISOFLOP = VARIANTS[3]
 

@@ -91,32 +91,34 @@ def _absences(runs: Sequence[Run]) -> str:
 
 
 def _summary(runs: Sequence[Run]) -> str:
-  """One row a run."""
-  rows = []
-  for run in runs:
-    last = run.train[-1] if run.train else {}
-    held_out = {n: r[-1].get("loss") for n, r in run.evaluations.items()}
-    rows.append(
-      (
-        run.name,
-        curves.short(accounting.parameter_count(run.config.model)),
-        f"{run.step:,} of {run.config.last_step:,}",
-        curves.short(run.tokens(run.step)),
-        _number(last.get("loss")),
-        ", ".join(f"{n} {_number(loss)}" for n, loss in held_out.items())
-        or "none",
-        curves.short(_median(run.train, "tokens_per_second")),
-        _percent(_median(run.train, "mfu")),
-        _percent(run.time.goodput) if run.time else "unknown",
-        str(run.time.attempts) if run.time else "unknown",
-        str(sum(r.get("skipped") or 0 for r in run.train)),
-      )
-    )
-  heads = (
-    "run", "parameters", "steps", "tokens", "loss", "held out", "tokens/s",
-    "MFU", "goodput", "starts", "skipped",
-  )  # fmt: skip
-  return html_page.table("", heads, rows)
+  """One row a run; columns of which nothing is known are left out."""
+  rows = [_facts(run) for run in runs]
+  heads = [
+    head for head in rows[0] if any(row[head] != "unknown" for row in rows)
+  ]
+  return html_page.table("", heads, [[row[h] for h in heads] for row in rows])
+
+
+def _facts(run: Run) -> dict[str, str]:
+  """What a run has come to, by name."""
+  held_out = [
+    f"{name} {_number(records[-1].get('loss'))}"
+    for name, records in run.evaluations.items()
+  ]
+  loss = _number(run.train[-1].get("loss")) if run.train else "none yet"
+  return {
+    "run": run.name,
+    "parameters": curves.short(accounting.parameter_count(run.config.model)),
+    "steps": f"{run.step:,} of {run.config.last_step:,}",
+    "tokens": curves.short(run.tokens(run.step)),
+    "loss": loss,
+    "held out": ", ".join(held_out) or "none",
+    "tokens/s": _median(run.train, "tokens_per_second", curves.short),
+    "MFU": _median(run.train, "mfu", "{:.1%}".format),
+    "goodput": f"{run.time.goodput:.1%}" if run.time else "unknown",
+    "starts": str(run.time.attempts) if run.time else "unknown",
+    "skipped": str(sum(r.get("skipped") or 0 for r in run.train)),
+  }
 
 
 def _losses(runs: Sequence[Run], by: str) -> Iterator[str]:
@@ -317,18 +319,16 @@ def _section(section: Section) -> str:
   )
 
 
-def _median(records: Sequence[Record], key: str) -> float:
-  """Of the values that there are; NaN if there is none."""
+def _median(
+  records: Sequence[Record], key: str, say: Callable[[float], str]
+) -> str:
+  """Of the values that there are."""
   values = [r[key] for r in records if r.get(key) is not None]
-  return float(np.median(values)) if values else float("nan")
+  return say(float(np.median(values))) if values else "unknown"
 
 
 def _number(value: float | None) -> str:
   return "not finite" if value is None else f"{value:.3f}"
-
-
-def _percent(value: float) -> str:
-  return "unknown" if np.isnan(value) else f"{value:.1%}"
 
 
 def _part(name: str) -> str:

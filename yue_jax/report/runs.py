@@ -93,7 +93,8 @@ def read_runs(
 def _read(path: pathlib.Path, name: str, scores: pathlib.Path | None) -> Run:
   if not path.is_dir():
     raise FileNotFoundError(
-      f"{path} does not exist, or is no directory; expected that of a run"
+      f"{path} is no directory on this machine; expected that of a run (copy"
+      " one in a bucket with `gcloud storage rsync`, checkpoints left out)"
     )
   if not (path / "config.json").is_file():
     raise ValueError(
