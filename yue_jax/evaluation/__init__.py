@@ -1,4 +1,4 @@
-"""The paper's automatic evaluation (section 5), on numpy alone.
+"""The paper's automatic evaluation (section 5); nothing here needs JAX.
 
     estimates        intervals by resampling songs
     embeddings       arrays of embeddings, read and checked
