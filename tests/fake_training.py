@@ -54,6 +54,8 @@ with (run_dir / "lock").open("w") as lock:
     sys.exit(f"nobody holds the lock of {run_dir}")
   except BlockingIOError:  # we do, as we inherited it
     pass
+if (run_dir / "attempt.json").exists():
+  sys.exit("how the last one ended is known of this one")
 trace("start")
 (run_dir / "config.json").write_text(given.read_text())
 (run_dir / "goodput.jsonl").write_text(

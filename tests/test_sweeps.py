@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pathlib
+import subprocess
 import sys
 import threading
 import time
@@ -239,26 +240,38 @@ def test_an_interruption_stops_all_runs_and_they_go_on(tmp_path):
   assert {o.status for o in ended.values()} == {"done"}
 
 
-def test_a_run_that_another_process_is_at_work_on_is_waited_for(tmp_path):
+@pytest.mark.parametrize("it_ends_it", [False, True])
+def test_a_run_that_another_process_is_at_work_on_is_waited_for(
+  tmp_path, it_ends_it
+):
   """As when a sweep was killed, and not the runs that it had started."""
-  (tmp_path / "a").mkdir()
-  lock = os.open(tmp_path / "a" / "lock", os.O_CREAT | os.O_RDWR)
+  wanted, run_dir = configs("a", "b"), tmp_path / "a"
+  run_dir.mkdir()
+  lock = os.open(run_dir / "lock", os.O_CREAT | os.O_RDWR)
   fcntl.flock(lock, fcntl.LOCK_EX)
 
-  def release():
+  def work():
     while not (tmp_path / "b/checkpoints/10").exists():
       time.sleep(0.01)
     time.sleep(0.3)  # in which it could be started, wrongly
+    if it_ends_it:
+      given = run_dir / "given.json"
+      given.write_text(json.dumps(config.to_json(wanted["a"])))
+      subprocess.run(fake()(given, run_dir), check=True)
     with (tmp_path / "trace").open("a") as file:
       file.write("released a\n")
     os.close(lock)
 
-  threading.Thread(target=release).start()
-  running.run_all(configs("a", "b"), tmp_path, parallel=1, command=fake())
+  threading.Thread(target=work).start()
+  ended = running.run_all(wanted, tmp_path, parallel=1, command=fake())
+  assert {o.status for o in ended.values()} == {"done"}
+  itself = [["start", "a"], ["end", "a"]]
+  released = [["released", "a"]]
   assert trace(tmp_path) == [
-    ["start", "b"], ["end", "b"], ["released", "a"], ["start", "a"],
-    ["end", "a"],
-  ]  # fmt: skip
+    ["start", "b"],
+    ["end", "b"],
+    *(itself + released if it_ends_it else released + itself),
+  ]
 
 
 def test_a_run_of_another_config_is_refused(tmp_path):
