@@ -1,7 +1,7 @@
 """Chain of thought keeps following lyrics where a plain prefix loses them.
 
-Paper    section 4.1 and figure 12: 0.5B models; word error rate every 30 s up
-         to 150 s; CoT best at all lengths, the text as a prefix ("vanilla")
+Paper    section 3.2.2 and figure 12: 0.5B models; word error rate every 30 s
+         up to 150 s; CoT best at all lengths, the text as a prefix ("vanilla")
          and a curriculum from short songs to long ones much worse.
 Here     cot: the whole text, then section by section with its text restated.
          prefix: the whole text, then all sound. curriculum: prefix, short

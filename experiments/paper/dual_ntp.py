@@ -1,9 +1,9 @@
 """Two tracks are learned better than their mixture where it masks the voice.
 
-Paper    section 3.2 and figure 11: two 0.5B models, dual-track NTP's training
-         loss about 0.4 lower than that of NTP on the mixture. They are losses
-         of unlike streams; and words get lost in mixtures with a loud backing
-         (figure 3).
+Paper    section 3.2.1 and figure 11: two 0.5B models on 20B tokens, dual-track
+         NTP's training loss about 0.4 lower than that of NTP on the mixture.
+         These are losses of unlike streams. And the louder the backing, the
+         more words are lost in mixtures.
 Here     Models on both tracks (cot) and on their mixture (cot_mixture) of the
          same songs, as many of them a step, as the backing drowns the vocal in
          0 to 3 of 4 frames. Streams are compared by what a model pays above

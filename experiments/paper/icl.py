@@ -1,8 +1,8 @@
 """A clip in context tells what text cannot, and is not merely copied.
 
-Paper    section 3.4: a clip of the song, of both tracks or of one, goes
-         between text and sound; it carries voice and style over, dual-track
-         clips best, and section 5.6 finds little memorisation.
+Paper    section 3.2.3: a clip of the song, of both tracks or of one, is heard
+         before the song; it carries voice and style over, clips of both tracks
+         best (section 4.3), and outputs are no copies of training songs.
 Here     One model a seed on cot and, as often, on documents with a clip in all
          four modes. Of held-out songs, losses on frames outside the clip's
          span, with the clip and, on the same frames, without it. And songs
