@@ -145,7 +145,7 @@ def test_nats_of_tokens_are_those_of_the_model(trained, songs):
     documents.cot(song, trained.vocab, phrases=trained.phrases)
     for song in songs[2][:3]
   ]
-  cfg = training.model_config(RUN.shape, trained.vocab, context=160)
+  cfg = training.model_config(RUN.shape, trained.vocab)
   with jax.set_mesh(trained.mesh):
     decoder = jax.jit(lambda: Decoder(cfg, rngs=nnx.Rngs(0)))()
     found = list(losses.token_nats(decoder, made))

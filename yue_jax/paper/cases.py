@@ -110,10 +110,6 @@ class Run:
   def name(self) -> str:
     return _hash(self)
 
-  @property
-  def context(self) -> int:
-    return max(phase.context for phase in self.phases)
-
 
 class Measure(Protocol):
   """A frozen dataclass of settings that looks at a trained model."""

@@ -8,7 +8,7 @@ from yue_jax.paper.cases import Phase, Run, Shape
 from yue_jax.vocab import Vocab
 
 _EVERY = 200  # steps between two checkpoints
-_POSITIONS = 1.5  # of the context: a model may sing longer than the songs
+_POSITIONS = 256  # room for a clip and a song sung at its longest
 # Text is random, hence measured only; all else is trained.
 _WEIGHTS = {
   name: 1.0
@@ -22,7 +22,7 @@ def run_config(run: Run, corpus: pathlib.Path) -> config.RunConfig:
   return config.RunConfig(
     seed=run.seed,
     vocab=vocab,
-    model=model_config(run.shape, vocab, context=run.context),
+    model=model_config(run.shape, vocab),
     mesh=config.MeshConfig(),
     data=phases.DataConfig(seed=run.seed),
     phases=tuple(
@@ -37,9 +37,7 @@ def run_config(run: Run, corpus: pathlib.Path) -> config.RunConfig:
   )
 
 
-def model_config(
-  shape: Shape, vocab: Vocab, *, context: int
-) -> config.ModelConfig:
+def model_config(shape: Shape, vocab: Vocab) -> config.ModelConfig:
   return config.ModelConfig(
     vocab_size=vocab.padded_size(64),
     width=shape.width,
@@ -47,7 +45,7 @@ def model_config(
     layers=shape.layers,
     heads=shape.heads,
     kv_heads=shape.heads,
-    max_positions=round(_POSITIONS * context),
+    max_positions=_POSITIONS,
     # 0.02 is for wide models: so narrow ones learn three times as fast.
     init_std=shape.width**-0.5,
     dtype="float32",
