@@ -57,6 +57,7 @@ FORBIDDEN = {
   "train": {"world", "sampling", "rehearsal", "main"} | SONGS,
   "processes": {"*"},
   "evaluation": {"sampling", "config"} | MODEL | TRAINER,
+  "hidden_states": ABOVE_SONGS - MODEL | {"optimizer", "losses"},
   "study": ABOVE_SONGS | SONGS,
   "planner": {"data", "world", "sampling", "main"}
   | {"checkpoint", "weights"}
@@ -93,7 +94,7 @@ DATA = {
 ONLY_IN = {
   "jax": MODEL
   | {"train", "checkpoint", "checkpoint_arrays", "checkpoint_chunks"}
-  | {"main", "metrics", "processes", "weights"}
+  | {"main", "metrics", "processes", "weights", "hidden_states"}
   | {"exchange", "sampling", "rehearsal", "planner"}
   | {"paper/trained", "paper/losses", "paper/singing"}
   | {"data/pipeline"},

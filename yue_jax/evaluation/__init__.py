@@ -12,6 +12,8 @@
     ngrams           the index of these, on disk
     local_alignment  the stretch of two songs that is most alike
 
+    probes           linear probes of hidden states, with splits by group
+    comparison       differences of two systems, and claims about them
     results          the folders that hold all this
     measures         every metric of a folder of results
     training_songs   the index of a prepared data set
