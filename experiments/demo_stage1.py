@@ -70,5 +70,20 @@ def get_config(length: str = "short") -> ml_collections.ConfigDict:
       eval_every=500,
       checkpoint_every=200,
     ),
+    rehearsal=config.RehearsalConfig(
+      every=1000,
+      songs="runs/demo/world/heldout/songs.jsonl",
+      tokenizer="runs/demo/world/tokenizer.model",
+      world="runs/demo/world/world.json",
+      sound=True,
+      settings={
+        "min_frames": 1.0,
+        "max_frames": 40.0,
+        "top_p": 0.9,
+        "first_guidance": 1.0,  # the unconditional branch is not trained
+        "later_guidance": 1.0,
+        "repetition_penalty": 1.0,  # a syllable is a repetition
+      },
+    ),
   )
   return ml_collections.ConfigDict(config.to_json(run))

@@ -224,6 +224,12 @@ class Demo:
     )
 
   def training(self, stage: str, run_dir: pathlib.Path) -> list[str]:
+    world = self.out / "world"
+    rehearsal = [
+      f"--config.rehearsal.songs={world}/heldout/songs.jsonl",
+      f"--config.rehearsal.tokenizer={world}/tokenizer.model",
+      f"--config.rehearsal.world={world}/world.json",
+    ]
     return [
       sys.executable,
       "-m",
@@ -232,6 +238,7 @@ class Demo:
       f"--run_dir={run_dir}",
       f"--config.phases[0].mixture.songs.data={self.out}/data/train",
       f"--config.data.evaluation.heldout.data={self.out}/data/heldout",
+      *(rehearsal if stage == "stage1" else []),
       *self.overrides,
     ]
 

@@ -285,7 +285,7 @@ class RehearsalConfig:
   """Songs that a run sings every so often (see `rehearsal`).
 
   Attributes:
-    every: steps between two rehearsals; there is one after the last step too.
+    every: steps between two rehearsals.
     songs: manifest whose first songs give tags and lyrics.
     tokenizer: the .model file that prepared the data.
     count: how many songs.

@@ -103,7 +103,7 @@ class Rehearsal:
   ) -> Mapping[str, float]:
     """Sings all songs, side by side, and writes their folders."""
     sung = generate_tracks(
-      nnx.merge(self._graph, self._copy(params)),
+      nnx.merge(self._graph, jax.block_until_ready(self._copy(params))),
       [song.prompt for song in self._given],
       vocab=self._cfg.vocab,
       phrases=self._phrases,

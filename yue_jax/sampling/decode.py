@@ -104,6 +104,9 @@ def decode(
   queue = queues.stack([*rows, *idle], slots)
   program = program_for(decoder.cfg, rules, sampling=sampling, guided=guided)
   decoder, head = _with_head(decoder, program)
+  # CPU devices may start programs that do not depend on each other in another
+  # order, and their collectives would then wait for each other.
+  jax.block_until_ready(head)
   # The loop feeds the last forced token itself: its logits are needed.
   known = min(map(queues.prompt_length, rows)) - 1
   state = begin(

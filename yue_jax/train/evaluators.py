@@ -17,7 +17,7 @@ class Evaluator(Protocol):
 
   Attributes:
     kind: of its records in metrics.jsonl.
-    every: steps between two evaluations; the last step has one as well.
+    every: steps between two evaluations.
   """
 
   kind: str

@@ -219,7 +219,7 @@ class Run:
       self.stopped = self._stop_requests.reached(step) and not last
       evaluate = last or _due(step, self._cfg.train.eval_every)
       save = last or self.stopped or self._save_times.due(step)
-      asked = [e for e in self._evaluators if last or _due(step, e.every)]
+      asked = [e for e in self._evaluators if _due(step, e.every)]
       if evaluate or asked or save or step == stop:
         self._report(*unreported)
         unreported = None
