@@ -24,6 +24,10 @@ from yue_jax import config
 from yue_jax.data.dataset import open_dataset
 from yue_jax.metrics import read_metrics
 from yue_jax.train import loop
+from yue_jax.vocab import Vocab
+from yue_jax.world import corpus
+from yue_jax.world.config import WorldConfig
+from yue_jax.world.generator import World
 
 SECTIONS = ("From WAV files to a training run", "From a checkpoint to a WAV")
 # What makes a command of the page small.
@@ -92,6 +96,19 @@ def place(tmp_path, monkeypatch):
   return tmp_path
 
 
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_songs_of_the_world_have_the_vocabulary_of_their_experiment(
+  tmp_path, stage
+):
+  tokenizer = corpus.write_tokenizer(
+    World(WorldConfig()), tmp_path / "tokenizer.model"
+  )
+  path = ROOT / "experiments/own_songs.py"
+  tree = tiny.load_experiment(path, f"{stage},world")
+  cfg = config.from_config_dict(tree)
+  assert cfg.vocab == Vocab.small(tokenizer.size, codes=1024, codebooks=8)
+
+
 def test_the_page(place):
   run = []
   for python, program, *words in commands():
@@ -110,7 +127,7 @@ def test_the_page(place):
     assert read_metrics(place / run_dir / "metrics.jsonl")[-1]["step"] == 2
   waves = {}
   for name in ("vocal", "backing", "mix"):
-    waves[name], rate = soundfile.read(place / f"songs/1/{name}.wav")
+    waves[name], rate = soundfile.read(place / f"made/1/{name}.wav")
     assert rate == 16_000
     assert len(waves[name]) == 2 * 20 * 320  # two sections of 20 frames
     assert 0.01 < np.abs(waves[name]).max() <= 10 ** (-1 / 20) + 1e-4
