@@ -7,7 +7,7 @@ Purpose  Which size to train for a budget, before paying for it: six sizes at
 Data     a prepared data set of songs at data/songs, as stage1_pretrain.py; one
          song in a thousand is held out, by source and language.
 Runs     isoflop and rates.
-Cost     isoflop: 1.5e22 FLOPs in all; python tools/sweep.py plan
+Cost     isoflop: 5.7e21 FLOPs in all; python tools/sweep.py plan
            experiments/sweep_stage1.py:isoflop --topology v5p:4x4x4
 Command  python tools/sweep.py render experiments/sweep_stage1.py:isoflop \
            --topology v5p:4x4x4 --run-dir gs://RUNS/isoflop \

@@ -7,8 +7,8 @@ Runs     full: three widths at three numbers of tokens, two seeds each, 18
          runs. quick: two widths, two numbers, one seed, 4 runs.
          rates: three rates at three widths, 9 runs. mup: the same with muP
          from the narrowest and without, 18 runs (docs/mup.md).
-Cost     full 5.8e12 FLOPs, about ten minutes on two cores; quick one and a
-         half.
+Cost     full 1.3e13 FLOPs, about ten minutes on two cores; quick a minute or
+         two (estimated).
 Command  python tools/make_world.py runs/world --train-songs 10000 \
            --heldout-songs 256
          for split in train heldout; do python tools/prepare_songs.py \
