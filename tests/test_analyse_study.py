@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import scipy.optimize
+import scipy.stats
 
 from tests import studies
 from tests.conftest import ROOT
@@ -16,6 +17,7 @@ from yue_jax.study.comparisons import write_key
 from yue_jax.study.correlation import over_systems, within_songs
 from yue_jax.study.metrics import Metric, read_metrics
 from yue_jax.study.preference import (
+  expanded_tail,
   preference,
   shares,
   strengths,
@@ -167,6 +169,25 @@ def test_intervals_are_those_of_a_mean_over_raters():
   assert bounded.value == pytest.approx(first.mean())
   assert bounded.low == pytest.approx(first.mean() - half, abs=0.1 * half)
   assert bounded.high == pytest.approx(first.mean() + half, abs=0.1 * half)
+
+
+def test_intervals_of_few_raters_are_wider_than_percentiles():
+  # t of 9 degrees of freedom leaves 2.5 % beyond 2.262157; of one, 12.7062.
+  expected = scipy.stats.norm.sf(2.262157 * math.sqrt(10 / 9))
+  assert expanded_tail(10) == pytest.approx(expected, rel=1e-5)
+  assert expanded_tail(10**6) == pytest.approx(0.025, rel=1e-4)
+  rng = np.random.default_rng(0)
+  first = rng.beta(4, 2, 6)
+  won = np.zeros((6, 2, 2))
+  won[:, 0, 1], won[:, 1, 0] = first, 1 - first
+  bounded = with_intervals(won, preference, draws=2000)[0]
+  means = first[rng.integers(6, size=(2000, 6))].mean(1)
+  tail = expanded_tail(6)
+  low, high = np.quantile(means, [tail, 1 - tail])
+  assert bounded.low == pytest.approx(low, abs=0.02)
+  assert bounded.high == pytest.approx(high, abs=0.02)
+  assert bounded.low < np.quantile(means, 0.02)
+  assert bounded.high > np.quantile(means, 0.98)
 
 
 def test_one_rater_has_no_interval():

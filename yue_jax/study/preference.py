@@ -7,6 +7,7 @@ ties and losses have Wilson's, which are those of independent answers.
 
 from collections.abc import Callable
 import dataclasses
+import math
 
 import choix
 import numpy as np
@@ -138,11 +139,23 @@ def with_intervals(
   times = rng.multinomial(raters, [1 / raters] * raters, size=draws)
   drawn = np.array([statistic(np.tensordot(t, won, 1)) for t in times])
   # A draw of raters who were given other systems says nothing of this one.
-  low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+  tail = expanded_tail(raters)
+  low, high = np.nanquantile(drawn, [tail, 1 - tail], axis=0)
   return [
     Bounded(float(v), float(a), float(b))
     for v, a, b in zip(values, low, high, strict=True)
   ]
+
+
+def expanded_tail(raters: int) -> float:
+  """Share of draws to leave out on each side of an interval.
+
+  Percentiles of few draws are too narrow: a mean of n would get the normal's
+  interval with the variance that divides by n. The tail that a t-interval
+  would have instead (Hesterberg, The American Statistician 69(4), 2015).
+  """
+  t = scipy.stats.t.ppf((1 + LEVEL) / 2, raters - 1)
+  return float(scipy.stats.norm.sf(t * math.sqrt(raters / (raters - 1))))
 
 
 def _tally(first: str, second: str, scores: np.ndarray) -> Tally:
