@@ -20,7 +20,7 @@ SAMPLES = {"quick": 8, "full": 10}  # of each step
 SHAPE = Shape(width=64, layers=2, heads=4)
 PEAK = 1e-2
 SEEDS = {"quick": (0, 1), "full": (0, 1, 2)}
-STEPS = {"quick": 240, "full": 500}
+STEPS = {"quick": 240, "full": 800}
 HELDOUT = {"quick": 32, "full": 96}
 _TRAIN = {"quick": 900, "full": 1500}
 _WARMUP = 20
@@ -36,16 +36,17 @@ _WORLD = WorldConfig(
   beats=2,
   progression=2,
   chord_durations=(2,),
-  masking=(0.0, 0.0),
+  masking=(0.3, 0.3),
   codebooks=1,
 )
 
 
-def corpus(form: str, seed: int, *, masking: float = 0.0) -> Corpus:
-  """Songs of the world of a seed, masked as often on every beat."""
-  world = dataclasses.replace(
-    _WORLD, seed=seed, masking=(masking,) * _WORLD.beats
-  )
+def corpus(form: str, seed: int, *, masking: float | None = None) -> Corpus:
+  """Songs of the world of a seed; `masking` of mixtures, on every beat."""
+  world = dataclasses.replace(_WORLD, seed=seed)
+  if masking is not None:
+    masks = (masking,) * world.beats
+    world = dataclasses.replace(world, masking=masks)
   return Corpus(
     world=world, sections=SECTIONS, train=_TRAIN[form], heldout=HELDOUT[form]
   )
