@@ -209,20 +209,28 @@ def test_the_tool(tmp_path, capsys):
   soundfile.write(folder / "a.wav", sounds.voice(5.0, seed=0), 16_000)
   soundfile.write(folder / "b.flac", sounds.voice(5.0, seed=1), 16_000)
   (folder / "c.mp3").write_text("no sound")
+  soundfile.write(folder / "0.wav", np.ones(1), 16_000)
+  broken = np.append(sounds.voice(5.0, seed=2), np.nan)
+  soundfile.write(folder / "nan.wav", broken, 16_000, subtype="FLOAT")
   out = tmp_path / "codec"
   flags = ["--codebooks=2", "--mels=20", f"--out={out}", "--frames=400"]
   fit_codec.main([str(tmp_path / "songs"), *flags])
   said = capsys.readouterr()
-  assert "rejected: undecodable" in said.err
+  for reason in ("undecodable", "too_short", "not_finite"):
+    assert f"rejected: {reason}" in said.err
   description = json.loads((out / "codec.json").read_text())
-  # About 400 of 500 frames are drawn, a tenth is held back, eight a centroid.
-  assert 40 <= description["used"] <= 48
+  # Headers have 750 frames, of which 400 would be drawn; 500 are good.
+  assert 200 <= description["fitted"]["frames"] <= 320
+  # A tenth is held back, and a centroid wants eight.
+  frames = description["fitted"]["frames"]
+  assert description["used"] == (frames - -(-frames // 10)) // 8
   assert description["codebook_size"] == 1024
   assert "more sound would use more" in said.out
   assert description["fitted"]["files"] == 2
   assert description["fitted"]["seconds"] == 10
-  (rejected,) = description["fitted"]["rejected"]
-  assert rejected["path"].endswith("c.mp3")
+  rejected = [r["path"] for r in description["fitted"]["rejected"]]
+  names = sorted(path.rpartition("/")[2] for path in rejected)
+  assert names == ["0.wav", "c.mp3", "nan.wav"]
   with pytest.raises(SystemExit, match="exists; choose another"):
     fit_codec.main([str(tmp_path / "songs"), *flags])
   with pytest.raises(SystemExit, match="no sound in"):

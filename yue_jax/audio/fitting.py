@@ -84,13 +84,27 @@ def sample_frames(
   for number, path in enumerate(track(usable, len(usable), "files", "reading")):
     rng = np.random.default_rng([settings.seed, number])
     try:
-      for piece in _pieces(reading.read_blocks(path)):
-        logs = mel_codec.log_mels(piece, settings.mels)
-        drawn.append(logs[rng.random(len(logs)) < share])
-        frames += len(logs)
+      found = _draw(path, share, rng, settings.mels)
     except SongError as error:
       rejected.append((path, error))
+    else:
+      drawn.append(found[0])
+      frames += found[1]
   return Sample(np.concatenate(drawn), frames / rate, tuple(rejected))
+
+
+def _draw(
+  path: pathlib.Path, share: float, rng: np.random.Generator, mels: int
+) -> tuple[np.ndarray, int]:
+  """A share of a file's frames, (frames, mels), and how many it has."""
+  drawn, frames = [], 0
+  for piece in _pieces(reading.read_blocks(path)):
+    logs = mel_codec.log_mels(piece, mels)
+    drawn.append(logs[rng.random(len(logs)) < share])
+    frames += len(logs)
+  if not frames:
+    raise SongError("too_short", f"{path}: less than a frame of 20 ms")
+  return np.concatenate(drawn), frames
 
 
 def codes_for(frames: int, settings: FitSettings) -> int:
