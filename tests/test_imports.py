@@ -107,7 +107,7 @@ ONLY_IN = {
   "tensorflow": set(),
   "sentencepiece": {"tokenizer", "exchange/tokenizer"},
   "torch": {"audio/xcodec"},
-  "transformers": {"audio/xcodec"},
+  "transformers": {"audio/xcodec", "evaluation/transcription"},
   "soundfile": {"audio", "study/clips", "world/folder"},
   "soxr": {"audio", "study/clips"},
   "pyloudnorm": {"audio/loudness", "study/clips"},

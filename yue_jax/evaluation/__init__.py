@@ -6,6 +6,7 @@
     alignment        cosine scores of pairs, as CLAP's
     vocal_range      F0 tracks to semitones
     transcripts      lyrics and what was heard of them, matched by name
+    transcription    what a recogniser of speech hears, section by section
     normalise        both in one spelling, for the languages of YuE
     lyric_errors     word and character error rates, by section and over time
     memorisation     songs against training songs and references, and a null
