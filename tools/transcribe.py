@@ -1,7 +1,7 @@
 """Writes what is heard of songs, for tools/evaluate.py.
 
   python tools/transcribe.py results --audio wav --model openai/whisper-large-v3
-  python tools/transcribe.py results --audio wav --command "asr {language} {audio}"
+  python tools/transcribe.py results --audio wav --command "asr {audio}"
   python tools/transcribe.py results --world runs/demo/world
 
 reads results/lyrics.jsonl (see yue_jax/evaluation/transcripts.py) and writes
