@@ -2,7 +2,7 @@
 
 What the paper says it trained on: 500 B tokens for the 0.5B and the 2B of the
 comparison of sizes, 1.75 T and 40 B of annealing for the 7B, 2 T for stage 2
-(arXiv 2503.08638, sections 5 and 6).
+(arXiv 2503.08638, sections 4.1, 4.2 and 5.1).
 """
 
 import dataclasses
