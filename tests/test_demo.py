@@ -67,7 +67,7 @@ def test_a_finished_demo_only_reports_again(finished, monkeypatch):
   monkeypatch.setattr(again, "tool", lambda name, *_: called.append(name))
   monkeypatch.setattr(again, "command", None)
   again.run()
-  assert called == ["report_demo", "plot_demo"]
+  assert called == ["report_demo", "plot_demo", "report"]
 
 
 def test_missed_targets_are_named(finished):
