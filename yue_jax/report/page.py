@@ -47,7 +47,8 @@ def page(
     title,
     [
       _chooser(runs),
-      f"<div class=wide tabindex=0>{_summary(runs)}</div>",
+      "<div class=wide tabindex=0 role=region aria-label='so far'>"
+      f"{_summary(runs)}</div>",
       f"<p>{html.escape(_absences(runs))}</p>",
       html_page.section(
         "Loss by stream",
@@ -96,7 +97,9 @@ def _summary(runs: Sequence[Run]) -> str:
   heads = [
     head for head in rows[0] if any(row[head] != "unknown" for row in rows)
   ]
-  return html_page.table("", heads, [[row[h] for h in heads] for row in rows])
+  return html_page.table(
+    "So far", heads, [[row[h] for h in heads] for row in rows]
+  )
 
 
 def _facts(run: Run) -> dict[str, str]:
