@@ -204,7 +204,12 @@ def test_songs_of_the_world_have_the_words_that_were_heard(tmp_path):
   }
   (folder / "song.json").write_text(json.dumps(song))
   assert songs.beside(tmp_path / "run") == [folder]
-  one, two = songs.read_sample(folder).sections
+  (tmp_path / "wav").mkdir()
+  for name in ("s1.wav", "s1.true.wav", "s2.wav"):
+    (tmp_path / "wav" / name).write_bytes(b"RIFF")
+  sample = songs.read_sample(folder)
+  assert [p.name for p in sample.sounds] == ["s1.wav", "s1.true.wav"]
+  one, two = sample.sections
   assert (one.heard, two.heard) == ("x y", "q")
   np.testing.assert_array_equal(two.codes[1], [[3, 4], [8, 9]])
   (folder / "song.json").write_text(json.dumps(song | {"frames": [3, 9]}))
@@ -231,7 +236,10 @@ def test_songs_of_a_run_come_with_the_last_step_first(tmp_path):
     tracks = [np.arange(4), np.arange(4)]
     place = step_folder(run, step) / "s1"
     write_rehearsed(place, described, tracks, wav=b"RIFF")
-  first, second = map(songs.read_sample, songs.beside(run))
+  write_song(tmp_path / "songs/untrained/x")
+  write_song(tmp_path / "songs/x")
+  first, second, *others = map(songs.read_sample, songs.beside(run))
+  assert [s.folder.parent.name for s in others] == ["songs", "untrained"]
   assert (first.step, second.step) == (20, 10)
   assert [s.heard for s in first.sections] == ["y"]
   assert [path.name for path in first.sounds] == ["song.wav"]

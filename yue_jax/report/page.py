@@ -299,8 +299,8 @@ def _sound(path: pathlib.Path, most: int) -> str:
   kind = SOUND[path.suffix.lower()]
   data = base64.b64encode(path.read_bytes()).decode()
   return (
-    f"<audio controls aria-label='{name}' src='data:{kind};base64,{data}'>"
-    "</audio>"
+    f"<label class=sound>{name} <audio controls"
+    f" src='data:{kind};base64,{data}'></audio></label>"
   )
 
 

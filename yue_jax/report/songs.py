@@ -3,7 +3,9 @@
 Folders with a song.json are read: those of tools/generate.py, finished or not
 (see `sampling.song_folder`), those that a run sings while it is trained (see
 `rehearsal.folder`), and those of tools/sing_world.py. Where words were read
-back from the codes, they are shown. A sound file in the folder is the song's.
+back from the codes, they are shown. Sound files in the folder are the song's,
+as tools/decode_audio.py writes them; those of tools/render_world.py lie in
+`wav`, beside the folder of all songs.
 """
 
 from collections.abc import Mapping
@@ -52,7 +54,7 @@ class Sample:
     step: of the run that sang it; None where that is not known.
     sections: those that are sung.
     whole: whether all of it is there.
-    sounds: files beside it.
+    sounds: files of it, and of the true song.
   """
 
   folder: pathlib.Path
@@ -75,7 +77,13 @@ def folders_in(*roots: pathlib.Path) -> list[pathlib.Path]:
     for name in (_WHOLE, _UNFINISHED)
     for path in root.glob(depth + name)
   }
-  return sorted(sorted(found), key=lambda f: f.parent, reverse=True)
+  return sorted(found, key=lambda f: (-_step(f), len(f.parts), f))
+
+
+def _step(folder: pathlib.Path) -> int:
+  """Of the run that sang the song, by the folder it lies in; 0 for none."""
+  name = folder.parent.name.removeprefix("step_")
+  return int(name) if name.isdecimal() else 0
 
 
 def beside(run_dir: pathlib.Path) -> list[pathlib.Path]:
@@ -99,9 +107,17 @@ def read_sample(folder: pathlib.Path) -> Sample:
   song = _described(folder / (_WHOLE if whole else _UNFINISHED))
   spans = _spans(song)
   sections = _cut(_codes(folder, whole), spans, folder) if spans else ()
-  sounds = sorted(p for p in folder.iterdir() if p.suffix.lower() in SOUND)
   return Sample(
-    folder, song["tags"], song.get("step"), sections, whole, tuple(sounds)
+    folder, song["tags"], song.get("step"), sections, whole, _sounds(folder)
+  )
+
+
+def _sounds(folder: pathlib.Path) -> tuple[pathlib.Path, ...]:
+  rendered = folder.resolve().parent.parent / "wav"
+  names = (f"{folder.name}.wav", f"{folder.name}.true.wav")
+  return (
+    *sorted(p for p in folder.iterdir() if p.suffix.lower() in SOUND),
+    *(rendered / name for name in names if (rendered / name).is_file()),
   )
 
 
