@@ -109,15 +109,15 @@ def test_a_keyboard_reads_the_curves_and_hides_runs(made):
     assert not [e for e in browser.events if e["method"] == "Log.entryAdded"]
     browser.run(focus)
     browser.press("ArrowLeft")
-    assert browser.run(read) == "18:full 0.55556full heldout 0.5young 1"
+    browser.until(f"{read} === '18:full 0.55556full heldout 0.5young 1'")
     browser.run("document.getElementById('show1').focus()")
     browser.press(" ")
     shown = "getComputedStyle(document.querySelector('.run{}')).display"
-    assert browser.run(shown.format(1)) == "none"
+    browser.until(f"{shown.format(1)} === 'none'")
     assert browser.run(shown.format(0)) != "none"
     browser.run(focus)
     browser.press("ArrowRight")
-    assert browser.run(read) == "20:full 0.5full heldout 0.5"
+    browser.until(f"{read} === '20:full 0.5full heldout 0.5'")
 
 
 def test_by_tokens_and_with_large_sounds_named(tmp_path, monkeypatch):
