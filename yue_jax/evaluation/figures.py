@@ -74,7 +74,7 @@ def _over_time(axes, found: Sequence[Evaluation]) -> None:
     axes.fill_between(x, low, high, alpha=0.2)
   axes.set(xlabel="seconds into the song", ylabel="word error rate")
   axes.set_ylim(bottom=0)
-  axes.legend()
+  axes.legend(loc="upper left")
 
 
 def _by_size(axes, found: Sequence[Evaluation]) -> None:
@@ -92,7 +92,7 @@ def _by_size(axes, found: Sequence[Evaluation]) -> None:
     ylabel="Fréchet distance",
   )
   axes.set_xlim(left=0)
-  axes.legend(fontsize=8)
+  axes.legend(fontsize=8, loc="upper left")
 
 
 def _copying(evaluation: Evaluation) -> list[str]:
@@ -124,7 +124,7 @@ def _draw_memorisation(
     axes.set(xlabel=path.removeprefix("memorisation/"), ylim=(0, 1.02))
   for axes in grid[:, 0]:
     axes.set_ylabel("share of songs with as much")
-  grid[0, -1].legend(fontsize=8)
+  grid[0, -1].legend(fontsize=8, loc="upper right")
   figure.savefig(out, dpi=110)
   plt.close(figure)
   return out
