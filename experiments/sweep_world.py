@@ -6,7 +6,8 @@ Purpose  To see a scaling sweep whole, from plan to table, on a laptop; the
 Runs     full: three widths at three numbers of tokens, two seeds each, 18
          runs. quick: two widths, two numbers, one seed, 4 runs.
          rates: three rates at three widths, 9 runs. mup: the same with muP
-         from the narrowest and without, 18 runs (docs/mup.md).
+         from the narrowest and without, 18 runs (docs/mup.md). law: four
+         widths at four numbers of tokens, 16 runs (docs/scaling_laws.md).
 Cost     full 1.3e13 FLOPs, about ten minutes on two cores; quick a minute or
          two (estimated).
 Command  python tools/make_world.py runs/world --train-songs 10000 \
@@ -128,6 +129,9 @@ def _axes(widths, tokens, rates, seeds) -> tuple[axes.Axis, ...]:
 
 _AXES = {
   "full": _axes((32, 64, 96), (160_000, 320_000, 640_000), (5e-3,), (0, 1)),
+  "law": _axes(
+    (16, 32, 48, 64), (80_000, 160_000, 320_000, 640_000), (5e-3,), (0,)
+  ),
   "quick": _axes((32, 64), (80_000, 160_000), (5e-3,), (0,)),
   "rates": _axes((32, 64, 96), (160_000,), (2e-3, 5e-3, 1.25e-2), (0,)),
 }
