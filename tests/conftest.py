@@ -19,6 +19,8 @@ os.environ["XLA_FLAGS"] = (
 # A fake device that waits for others in a collective holds a thread of the
 # pool that they need; a pool as small as the machine could stand still.
 os.environ["PJRT_NPROC"] = "32"
+# Products here are small, and there is a pytest process for every core.
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 # In the environment, so that processes started by tests have them too.
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "jax")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import scipy.signal
 import soundfile
-import threadpoolctl
 
 from tests import sounds
 from tools import fit_codec
@@ -16,13 +15,6 @@ from yue_jax.audio.fitting import FitSettings
 from yue_jax.audio.mel_codec import MelCodec
 
 SETTINGS = FitSettings(codebooks=3, codebook_size=16, mels=20)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-  """Threads that wait for each other cost more than such small products."""
-  with threadpoolctl.threadpool_limits(1):
-    yield
 
 
 @pytest.fixture(scope="module")
