@@ -2,6 +2,7 @@
 
     estimates        intervals by resampling songs
     embeddings       arrays of embeddings, read and checked
+    clap             embeddings by CLAP, the one module that needs PyTorch
     distributions    Fréchet distance and KL divergences, with their bias
     alignment        cosine scores of pairs, as CLAP's
     vocal_range      F0 tracks to semitones
