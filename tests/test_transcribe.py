@@ -140,3 +140,44 @@ def test_songs_without_sound_or_times_are_errors(tmp_path):
   row = {"id": "a", "language": "en", "sections": [{"label": "verse"}]}
   with pytest.raises(ValueError, match="has no times"):
     transcription.transcribe(row, folder / "wav/a/vocal.wav", lambda *_: "")
+
+
+def test_a_model_of_transformers_hears_sections(tmp_path):
+  torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+  transformers = pytest.importorskip("transformers")
+  torch.manual_seed(0)
+  config = transformers.Wav2Vec2Config(
+    vocab_size=8,
+    hidden_size=16,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=16,
+    conv_dim=(8, 8),
+    conv_stride=(20, 16),
+    conv_kernel=(20, 16),
+    num_conv_pos_embeddings=4,
+    num_conv_pos_embedding_groups=2,
+  )
+  model = tmp_path / "model"
+  transformers.Wav2Vec2ForCTC(config).save_pretrained(model)
+  transformers.Wav2Vec2FeatureExtractor().save_pretrained(model)
+  marks = ["<pad>", "<s>", "</s>", "<unk>", "|", "a", "b", "c"]
+  vocabulary = tmp_path / "vocab.json"
+  vocabulary.write_text(json.dumps({m: k for k, m in enumerate(marks)}))
+  transformers.Wav2Vec2CTCTokenizer(vocabulary).save_pretrained(model)
+  folder = _folder(tmp_path / "x", songs=("a",))
+  _run(folder, f"--audio={folder}/wav", f"--model={model}")
+  (song,) = read_heard(folder / "lyrics.jsonl", folder / "transcripts.jsonl")
+  assert len(song.heard) == 2
+  hear = transcription.model_recogniser(str(model))
+  noise = np.random.default_rng(0).normal(size=RATE).astype(np.float32)
+  inputs = transformers.AutoFeatureExtractor.from_pretrained(model)(
+    noise, sampling_rate=RATE, return_tensors="pt"
+  )
+  with torch.no_grad():
+    logits = transformers.AutoModelForCTC.from_pretrained(model)(
+      **inputs
+    ).logits
+  tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+  expected = tokenizer.decode(logits[0].argmax(dim=-1))
+  assert hear(noise, "en") == expected.strip() != ""

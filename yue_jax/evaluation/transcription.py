@@ -66,13 +66,18 @@ def model_recogniser(name: str) -> Recogniser:
   import transformers  # an extra, and slow to import
 
   recognise = transformers.pipeline("automatic-speech-recognition", model=name)
-  knows_languages = hasattr(recognise.model.generation_config, "lang_to_id")
+  generation = getattr(recognise.model, "generation_config", None)
+  knows_languages = hasattr(generation, "lang_to_id")
 
   def hear(samples: np.ndarray, language: str) -> str:
-    options = {"generate_kwargs": {"language": language}}
+    # Whisper wants times for more than 30 s, and is told the language.
+    long = len(samples) > 30 * SAMPLE_RATE
+    options = {
+      "generate_kwargs": {"language": language},
+      "return_timestamps": long,
+    }
     heard = recognise(
       {"raw": samples, "sampling_rate": SAMPLE_RATE},
-      return_timestamps=len(samples) > 30 * SAMPLE_RATE,
       **(options if knows_languages else {}),
     )
     return heard["text"].strip()
