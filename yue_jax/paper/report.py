@@ -8,7 +8,7 @@ import pathlib
 from yue_jax.paper import figures
 from yue_jax.paper.cases import Claim, Finding
 from yue_jax.paper.results import Table
-from yue_jax.paper.statistics import UNDECIDED, interval, verdict
+from yue_jax.paper.statistics import UNDECIDED, Interval, interval, verdict
 
 _HEAD = """\
 # The paper in miniature
@@ -93,10 +93,11 @@ def _verdict(finding: Finding, table: Table) -> str:
   return verdict(interval(numbers), least=finding.least)
 
 
-def _shown(found, unit: str) -> str:
-  if math.isinf(found.high):
-    return f"{found.mean:+.3f} {unit}".rstrip()
-  return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}] {unit}"
+def _shown(found: Interval, unit: str) -> str:
+  shown = f"{found.mean:+.3f}"
+  if not math.isinf(found.high):
+    shown += f" [{found.low:+.3f}, {found.high:+.3f}]"
+  return f"{shown} {unit}".rstrip()
 
 
 def _means(claim: Claim, table: Table) -> list[str]:
