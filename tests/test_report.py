@@ -276,6 +276,19 @@ def test_curves_are_where_their_values_are():
   )
 
 
+def test_only_long_curves_are_cut_off_where_they_begin():
+  def top(points: int) -> float:
+    """How far below the upper edge a first value of 9 is, others being 1."""
+    y = np.ones(points)
+    y[0] = 9.0
+    line = Series(run=0, name="a", x=np.arange(points), y=y)
+    figure = curves.chart("loss", [line], unit="nats")
+    [drawn] = re.findall(r"points='([^']+)'", figure)
+    return float(drawn.split()[0].split(",")[1]) - curves._TOP
+
+  assert top(4) > 0 > top(40)
+
+
 def test_long_curves_are_thinned_to_means_or_peaks():
   x, y = np.arange(4000.0), np.zeros(4000)
   y[1234], y[0] = 10.0, np.nan

@@ -17,6 +17,7 @@ import numpy as np
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BELOW = 460, 210, 46, 8, 10, 22
 COLORS = 8  # of runs; more have dashes
 _POINTS = 400  # of a curve
+_FEW = 10  # points that are all shown
 _EARLY = 0.05  # of the steps: losses fall from heights that hide the rest
 
 
@@ -139,17 +140,17 @@ class _Frame:
   def around(
     cls, series: Sequence[Series], levels: Iterable[Level], *, log: bool
   ) -> "_Frame":
-    """Holds all but what is early."""
+    """Holds all but what is early, where there are points enough."""
     first = min(float(s.x[0]) for s in series)
     last = max(float(s.x[-1]) for s in series)
     settled = first + _EARLY * (last - first)
-    late = [s.y[(s.x >= settled) | (s.x == s.x[-1])] for s in series]
+    late = [s.y[(s.x >= settled) | (len(s.x) < _FEW)] for s in series]
     values = np.concatenate([*late, [level.y for level in levels]])
     if log:
       values = np.log10(values[values > 0]) if (values > 0).any() else [0.0]
     low, high = float(np.min(values)), float(np.max(values))
     room = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
-    bottom = 0.0 if not log and 0 <= low < 0.4 * high else low - room
+    bottom = 0.0 if not log and 0 <= low <= 0.4 * high else low - room
     return cls(
       first=first,
       last=last if last > first else first + 1,
