@@ -35,6 +35,8 @@ FORBIDDEN = {
   "presets": ABOVE_SONGS - {"config"} | SONGS,
   "metrics": ABOVE_SONGS | SONGS,
   "json_lines": {"*"},
+  "commands": {"*"},
+  "pools": {"*"},
   "locations": ABOVE_SONGS - {"config"} | SONGS,
   **{name: ABOVE_SONGS for name in SONGS},
   "checks": {"*"},

@@ -15,15 +15,13 @@ import sys
 import numpy as np
 
 try:
-  from yue_jax.audio.reading import Limits, read_audio
+  from yue_jax.audio.reading import FORMATS, Limits, read_audio
   from yue_jax.evaluation.clap import Clap
 except ImportError as error:
   sys.exit(f"embed: {error}; pip install 'yue_jax[audio,hf]' torch")
 from yue_jax.errors import SongError
 from yue_jax.json_lines import read_lines
 from yue_jax.progress import track
-
-SUFFIXES = (".wav", ".flac", ".mp3", ".ogg")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -60,10 +58,10 @@ def _embed(args: argparse.Namespace) -> dict[str, str]:
 
 def _songs(root: pathlib.Path) -> dict[str, pathlib.Path]:
   """The sound of every song, by id."""
-  found = {p.stem: p for p in sorted(root.glob("*")) if p.suffix in SUFFIXES}
+  found = {p.stem: p for p in sorted(root.glob("*")) if p.suffix in FORMATS}
   for folder in sorted(root.glob("*/")):
     mixes = [
-      folder / f"mix{s}" for s in SUFFIXES if (folder / f"mix{s}").is_file()
+      folder / f"mix{s}" for s in FORMATS if (folder / f"mix{s}").is_file()
     ]
     if mixes:
       found[folder.name] = mixes[0]

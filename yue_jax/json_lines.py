@@ -1,6 +1,6 @@
 """Files of JSON records, one a line, that outlive kills and lie anywhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 import json
 from typing import Any
 
@@ -29,6 +29,14 @@ def read_lines(path: epath.PathLike) -> list[Record]:
   return [_record(path, n, line) for n, line in enumerate(lines, start=1)]
 
 
+def write_lines(path: epath.PathLike, records: Iterable[Record]) -> None:
+  """Writes a file anew in one move: a kill in between loses nothing."""
+  path = epath.Path(path)
+  temporary = path.with_suffix(".tmp")
+  temporary.write_text("".join(map(_line, records)))
+  temporary.replace(path)
+
+
 class JsonLines:
   """Appends records to a file.
 
@@ -39,15 +47,12 @@ class JsonLines:
   def __init__(self, path: epath.PathLike, *, keep: Callable[[Record], bool]):
     """Goes on after the records of `path` that `keep` holds."""
     self._path = epath.Path(path)
-    kept = [_line(r) for r in read_lines(self._path) if keep(r)]
+    kept = [r for r in read_lines(self._path) if keep(r)]
     self._lines = self._file = None
     if in_bucket(path):
-      self._lines = kept
+      self._lines = [_line(r) for r in kept]
       return
-    # Replaced in one move: a kill in between must not lose the history.
-    temporary = self._path.with_suffix(".tmp")
-    temporary.write_text("".join(kept))
-    temporary.replace(self._path)
+    write_lines(self._path, kept)
     self._file = self._path.open("a")
 
   def write(self, record: Record) -> None:

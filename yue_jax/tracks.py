@@ -18,6 +18,8 @@ from yue_jax.codec import check_codes
 from yue_jax.errors import SongError
 from yue_jax.vocab import Vocab
 
+# Of a generated song, as the released code names them.
+FILES = {"vocal": "vtrack.npy", "backing": "itrack.npy"}
 _MAX_BYTES = 2**30  # a week of sound has 10^8 codes
 
 

@@ -1,4 +1,4 @@
-"""A directory that is whole or not there, for everything written at once.
+"""A directory or a file that is whole or not there.
 
   with whole_directory(out) as partial:  # a hidden directory beside `out`
     ...                                  # write into it
@@ -12,6 +12,9 @@ has a hidden name of its own, which no later run takes for the whole.
 
 is the same for long work: what was written stays for the next block with the
 same fingerprint, which has to see for itself what of it is whole.
+
+  with whole_file(path) as partial:  # a hidden path beside `path`
+    ...                              # write that file; it becomes `path`
 """
 
 from collections.abc import Iterator
@@ -68,6 +71,24 @@ def resumable_directory(
       if isinstance(error, ValueError) or not any(partial.iterdir()):
         shutil.rmtree(partial)
       raise
+
+
+@contextlib.contextmanager
+def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Yields a path whose file gets the name `path` when the block succeeds.
+
+  What was there is replaced; when the block fails, it stays. Raises OSError
+  that names `path`: that of a full disk may name no file.
+  """
+  partial = path.with_name(f".{path.name}.partial")
+  try:
+    yield partial
+    partial.replace(path)
+  except BaseException as error:
+    partial.unlink(missing_ok=True)
+    if isinstance(error, OSError):
+      raise OSError(f"{path} could not be written: {error}") from error
+    raise
 
 
 def _refuse_existing(out: pathlib.Path) -> None:

@@ -9,10 +9,8 @@ All files of a song have one gain, so that the tracks add up to the mix.
 """
 
 from collections.abc import Mapping
-import contextlib
 import dataclasses
 import json
-import os
 import pathlib
 from typing import Any
 
@@ -23,11 +21,11 @@ from yue_jax.audio import loudness
 from yue_jax.audio.codecs import Codec
 from yue_jax.audio.loudness import Level
 from yue_jax.errors import SongError
-from yue_jax.tracks import read_track
+from yue_jax.tracks import FILES, read_track
 from yue_jax.vocab import RELEASED
+from yue_jax.whole_directory import whole_file
 
 FORMATS = ("wav", "flac")
-_TRACKS = {"vocal": "vtrack.npy", "backing": "itrack.npy"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +65,8 @@ def decode_song(
     ((main, _),) = tracks.items()
   else:
     main, tracks = "mix", tracks | {"mix": mix(tracks)}
-  gain = loudness.gain_for(tracks[main], tracks, codec.sample_rate, level)
+  others = {name: wave for name, wave in tracks.items() if name != main}
+  gain = loudness.gain_for(tracks[main], others, codec.sample_rate, level)
   tracks = {name: wave * np.float32(gain) for name, wave in tracks.items()}
   out.mkdir(parents=True, exist_ok=True)
   files = {name: out / f"{name}.{format}" for name in tracks}
@@ -101,7 +100,7 @@ def _codes_of(song: pathlib.Path) -> dict[str, pathlib.Path]:
   if song.suffix == ".npy":
     return {song.stem: song}
   for folder in (song / "stage2", song):
-    paths = {name: folder / file for name, file in _TRACKS.items()}
+    paths = {name: folder / file for name, file in FILES.items()}
     if all(path.is_file() for path in paths.values()):
       return paths
   unfinished = (song / "song.json.unfinished").exists()
@@ -115,12 +114,8 @@ def _write(
   path: pathlib.Path, wave: np.ndarray, rate: int, format: str
 ) -> None:
   """Writes 16 bits a sample, whole, or leaves what was there."""
-  partial = path.with_name(f".{path.name}.partial")
-  try:
-    soundfile.write(partial, wave, rate, subtype="PCM_16", format=format)
-    os.replace(partial, path)
-  except soundfile.LibsndfileError as error:
-    raise OSError(f"{path} could not be written: {error}") from error
-  finally:
-    with contextlib.suppress(FileNotFoundError):
-      partial.unlink()
+  with whole_file(path) as partial:
+    try:
+      soundfile.write(partial, wave, rate, subtype="PCM_16", format=format)
+    except soundfile.LibsndfileError as error:
+      raise OSError(str(error)) from error

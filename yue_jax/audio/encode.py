@@ -9,15 +9,15 @@ Rows are appended as songs are finished, after their codes. A song whose row is
 there, made of the same files with the same settings, is not encoded again.
 """
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+import contextlib
 import dataclasses
 import itertools
 import json
 import pathlib
-import threading
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -30,12 +30,12 @@ from yue_jax.audio.rows import (
 )
 from yue_jax.audio.stems import SongFiles
 from yue_jax.errors import SongError
-from yue_jax.json_lines import JsonLines, Record, read_lines
+from yue_jax.json_lines import JsonLines, Record, read_lines, write_lines
+from yue_jax.pools import in_order
 from yue_jax.progress import Progress
 from yue_jax.sheets import align
 from yue_jax.songs import TRACK_KEYS
 
-_A, _B = TypeVar("_A"), TypeVar("_B")
 Found = SongFiles | tuple[str, SongError]
 
 
@@ -82,9 +82,11 @@ def encode_songs(
   reader = _Reader(out, settings, results.before)
   with (
     ThreadPoolExecutor(songs_at_once) as pool,
+    contextlib.closing(
+      in_order(pool, reader.read, found, songs_at_once)
+    ) as read,
     Progress(len(found), "songs", "encoding") as progress,
   ):
-    read = _ahead(pool, reader.read, found, 2 * songs_at_once)
     while group := list(itertools.islice(read, songs_at_once)):
       ready = [item for item in group if isinstance(item, _Ready)]
       for row in _encode(ready, codec, out):
@@ -133,9 +135,7 @@ class _Results:
     self._rejected.close()
     self._journal.close()
     rows = [self._rows[id] for id in sorted(self._rows)]
-    temporary = self._path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    temporary.replace(self._path)
+    write_lines(self._path, rows)
     return Encoded(
       len(rows),
       self._new,
@@ -152,13 +152,12 @@ class _Ready:
 
 
 class _Reader:
-  """Reads songs in threads; separates one at a time."""
+  """Reads songs, in threads."""
 
   def __init__(
     self, out: pathlib.Path, settings: RowSettings, old: dict[str, Record]
   ):
     self._out, self._settings, self._old = out, settings, old
-    self._separating = threading.Lock()
 
   def read(self, found: Found) -> Record | _Ready | tuple[str, SongError]:
     """The row of a song that is finished, or what its row is made of."""
@@ -169,10 +168,7 @@ class _Reader:
       row = self._old.get(found.id)
       if row and row.get("source") == source and self._has_codes(row):
         return row
-      if self._settings.separate is None:
-        return _Ready(load_song(found, self._settings), source)
-      with self._separating:  # a separator takes the whole machine
-        return _Ready(load_song(found, self._settings), source)
+      return _Ready(load_song(found, self._settings), source)
     except SongError as error:
       return found.id, error
     except OSError as error:
@@ -221,23 +217,3 @@ def _claim(out: pathlib.Path, codec: Codec) -> None:
       f"{out} has codes of the codec {was}, this one is {now}; choose another"
       " folder"
     )
-
-
-def _ahead(
-  pool: ThreadPoolExecutor,
-  function: Callable[[_A], _B],
-  items: Iterable[_A],
-  count: int,
-) -> Iterator[_B]:
-  """Results in order, of which at most `count` wait to be taken."""
-  waiting: deque = deque()
-  try:
-    for item in items:
-      waiting.append(pool.submit(function, item))
-      if len(waiting) >= count:
-        yield waiting.popleft().result()
-    while waiting:
-      yield waiting.popleft().result()
-  except BaseException:  # an interruption need not wait for all of them
-    pool.shutdown(wait=False, cancel_futures=True)
-    raise

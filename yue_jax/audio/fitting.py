@@ -170,6 +170,7 @@ def _cluster(vectors: np.ndarray, size: int, seed: int) -> np.ndarray:
     n_init=1,
     batch_size=_BATCH,
     max_iter=_PASSES,
+    compute_labels=False,
     random_state=seed,
   )
   return means.fit(vectors).cluster_centers_.astype(np.float32)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from yue_jax import checks
 from yue_jax.audio import reading, separation
 from yue_jax.audio.reading import Limits
 from yue_jax.audio.stems import TRACKS, SongFiles
@@ -49,8 +50,7 @@ class RowSettings:
   language: str | None = None
 
   def __post_init__(self):
-    if self.content not in CONTENTS:
-      raise ValueError(f"content={self.content!r} is not one of {CONTENTS}")
+    checks.one_of(self, "content", CONTENTS)
     if self.separate is not None:
       separation.check_command(self.separate)
 
@@ -181,9 +181,7 @@ def _read_tags(path: pathlib.Path) -> dict[str, str]:
     found = json.loads(text) if path.suffix.lower() == ".json" else text
   except (ValueError, RecursionError) as error:
     raise SongError("bad_tags", f"{path}: {error}") from error
-  if isinstance(found, str):
-    found = {"genres": found}
-  if isinstance(found, list):
+  if isinstance(found, str | list):
     found = {"genres": found}
   if not isinstance(found, dict) or found.keys() - {"genres", "language"}:
     raise SongError("bad_tags", f"{path}: expected genres and language alone")

@@ -3,11 +3,14 @@
 import pathlib
 import shlex
 import subprocess
+import threading
 
+from yue_jax import commands
 from yue_jax.audio.stems import find_songs
 from yue_jax.errors import SongError
 
 _SAID = 500  # characters of what a failed command said
+_ONE_AT_A_TIME = threading.Lock()  # a separator takes the whole machine
 
 
 def check_command(template: str) -> None:
@@ -38,11 +41,10 @@ def separate(
   Raises SongError `separation_failed`.
   """
   paths = {"{input}": str(mixture), "{output}": str(folder)}
-  words = shlex.split(template)
-  for name, path in paths.items():
-    words = [word.replace(name, path) for word in words]
+  words = commands.fill(template, paths)
   try:
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    with _ONE_AT_A_TIME:
+      done = subprocess.run(words, capture_output=True, text=True, check=False)
   except OSError as error:
     raise SongError("separation_failed", f"{words[0]}: {error}") from error
   if done.returncode:

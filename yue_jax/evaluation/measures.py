@@ -24,8 +24,9 @@ from yue_jax.evaluation.memorisation import (
   copying,
 )
 from yue_jax.evaluation.ngrams import Index
-from yue_jax.evaluation.results import TRACKS, Results
+from yue_jax.evaluation.results import Results
 from yue_jax.evaluation.vocal_range import vocal_range
+from yue_jax.tracks import FILES
 
 TIME_STEP = 30.0  # seconds, as in the paper's figure 12
 # Which way is better; of the others, neither is.
@@ -244,7 +245,7 @@ def _partner(
 
 
 def _references(found: Evaluation, results: Results, ngram: int) -> None:
-  for track in TRACKS:
+  for track in FILES:
     clips = results.codes(track, of="references")
     if clips:
       songs = results.codes(track)

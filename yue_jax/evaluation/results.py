@@ -25,8 +25,7 @@ from yue_jax.evaluation.embeddings import (
 )
 from yue_jax.evaluation.ngrams import checked_codes
 from yue_jax.evaluation.transcripts import Heard, read_heard
-
-TRACKS = {"vocal": "vtrack.npy", "backing": "itrack.npy"}
+from yue_jax.tracks import FILES
 
 _PLACES = ("stage2", "stage1", ".")
 _KNOWN = (
@@ -48,7 +47,7 @@ class Results:
   def codes(self, track: str, *, of: str = "songs") -> dict[str, np.ndarray]:
     """(frames,) codes of codebook 0 by song, of those that have the track."""
     found = {
-      folder.name: _first(folder, TRACKS[track])
+      folder.name: _first(folder, FILES[track])
       for folder in sorted((self.root / of).glob("*/"))
     }
     return {

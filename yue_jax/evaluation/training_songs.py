@@ -8,8 +8,8 @@ import numpy as np
 from yue_jax.data.dataset import open_dataset
 from yue_jax.data.records import decode_song_record
 from yue_jax.evaluation.ngrams import Index, build_index, open_index
-from yue_jax.evaluation.results import TRACKS
 from yue_jax.progress import track as shown
+from yue_jax.tracks import FILES
 
 
 def index_dataset(
@@ -26,7 +26,7 @@ def index_dataset(
     ValueError: an index that is there has other n-grams.
   """
   indexes = {}
-  for name in TRACKS:
+  for name in FILES:
     if (root / name).exists() or dataset is None:
       indexes[name] = open_index(root / name)
     else:

@@ -9,7 +9,6 @@ times of the lyrics, so that a transcript belongs to what should be in it.
 
 from collections.abc import Callable, Iterator
 import pathlib
-import shlex
 import subprocess
 import tempfile
 from typing import Any
@@ -17,13 +16,18 @@ import wave
 
 import numpy as np
 
-from yue_jax.audio.reading import SAMPLE_RATE, Limits, read_audio
+from yue_jax import commands
+from yue_jax.audio.reading import (
+  FORMATS,
+  SAMPLE_RATE,
+  Limits,
+  read_audio,
+)
 from yue_jax.errors import SongError
 
 # (samples,) float32 at SAMPLE_RATE, language -> text
 Recogniser = Callable[[np.ndarray, str], str]
 
-_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg")
 _SHORTEST = 0.1  # seconds of a section that are worth a recogniser's time
 
 
@@ -43,10 +47,8 @@ def command_recogniser(command: str) -> Recogniser:
     with tempfile.TemporaryDirectory() as folder:
       audio = pathlib.Path(folder) / "section.wav"
       _write_wav(audio, samples)
-      words = [
-        word.format(audio=audio, language=language)
-        for word in shlex.split(command)
-      ]
+      values = {"{audio}": str(audio), "{language}": language}
+      words = commands.fill(command, values)
       done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:
       raise ValueError(
@@ -90,7 +92,7 @@ def find_audio(root: pathlib.Path, song: str) -> pathlib.Path:
 
   Raises ValueError if there is neither.
   """
-  for suffix in _SUFFIXES:
+  for suffix in FORMATS:
     for path in (root / song / f"vocal{suffix}", root / f"{song}{suffix}"):
       if path.is_file():
         return path

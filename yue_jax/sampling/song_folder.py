@@ -22,8 +22,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from yue_jax.sampling.song import SongSection
+from yue_jax.tracks import FILES
+from yue_jax.whole_directory import whole_file
 
-TRACKS = ("vtrack.npy", "itrack.npy")  # the vocal, the backing track
+TRACKS = tuple(FILES.values())  # the vocal, the backing track
 _WHOLE, _UNFINISHED = "song.json", "song.json.unfinished"
 # What a song depends on, of the entries of its JSON file; its texts as well.
 _DECIDING = (
@@ -214,13 +216,5 @@ def _write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
 
 def _replace(path: pathlib.Path, write: Callable[[BinaryIO], Any]) -> None:
   """Writes a file whole, or leaves what was there."""
-  partial = path.with_name(f".{path.name}.partial")
-  try:
-    with partial.open("wb") as file:
-      write(file)
-    partial.replace(path)
-  except BaseException as error:
-    partial.unlink(missing_ok=True)
-    if isinstance(error, OSError):  # numpy's of a full disk names no file
-      raise OSError(f"{path} could not be written: {error}") from error
-    raise
+  with whole_file(path) as partial, partial.open("wb") as file:
+    write(file)

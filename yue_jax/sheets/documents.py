@@ -30,7 +30,7 @@ def parts_of_json(text: str) -> tuple[Part, ...]:
   try:
     document = _object(_parse(text), "the file")
     if "segments" in document:
-      lines = [_line(e, "segments") for e in _objects(document, "segments")]
+      lines = [_line(e) for e in _objects(document, "segments")]
       return (Part("", tuple(line for line in lines if line.text)),)
     sections = _objects(document, "sections")
     return tuple(_part(section) for section in sections)
@@ -84,11 +84,10 @@ def _part(section: Mapping[str, Any]) -> Part:
 
 def _given_line(line: Any) -> Line:
   _known(_object(line, "lines"), ("text", "start", "end"))
-  return _line(line, "lines")
+  return _line(line)
 
 
-def _line(entry: Any, name: str) -> Line:
-  entry = _object(entry, name)
+def _line(entry: Mapping[str, Any]) -> Line:
   start = _seconds(entry, "start", optional=True)
   end = _seconds(entry, "end", optional=True)
   return Line(" ".join(_text(entry, "text").split()), start, end)

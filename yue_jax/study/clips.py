@@ -14,15 +14,14 @@ import math
 import pathlib
 
 import numpy as np
-import pyloudnorm
 import soundfile
 import soxr
 
+from yue_jax.audio import loudness
 from yue_jax.audio.reading import seconds_of
 
 RATE = 44_100
 _SHORTEST = 1.0  # seconds
-_SILENCE = -70.0  # LUFS, below which the standard gates everything
 _PEAK_DB = -1.0  # full scale less what resampling in a browser may add
 _RAMP = 0.02  # seconds of fading where a song is cut
 
@@ -84,13 +83,10 @@ def measure(audio: np.ndarray, path: pathlib.Path) -> Level:
   Raises:
     ValueError: it is silent, and no gain makes it as loud as others.
   """
-  with np.errstate(divide="ignore"):  # silence has no logarithm
-    loudness = float(pyloudnorm.Meter(RATE).integrated_loudness(audio))
-  if not loudness > _SILENCE:
-    raise ValueError(
-      f"{path} is silent where it would be heard ({loudness:.0f} LUFS)"
-    )
-  return Level(loudness, peak=20 * math.log10(np.abs(audio).max()))
+  found = loudness.loudness(audio, RATE)
+  if found is None:
+    raise ValueError(f"{path} is silent where it would be heard")
+  return Level(found, peak=20 * math.log10(np.abs(audio).max()))
 
 
 def common_loudness(levels: Sequence[Level], wanted: float) -> float:

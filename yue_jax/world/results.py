@@ -6,12 +6,12 @@ pitch, embeddings, texts and class logits (see `listening`).
 
 from collections.abc import Sequence
 import dataclasses
-import json
 import pathlib
 
 import numpy as np
 
 from yue_jax.codec import FRAME_RATE
+from yue_jax.json_lines import write_lines
 from yue_jax.world import listening, lyrics
 from yue_jax.world.generator import World
 
@@ -64,8 +64,7 @@ def write_results(
     files["lyrics.jsonl"].append(_row(world, song, song.words, timed=True))
     files["transcripts.jsonl"].append(_row(world, song, read, timed=False))
   for name, rows in files.items():
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    (root / name).write_text(text)
+    write_lines(root / name, rows)
 
 
 def _heard(world: World, song: Sung) -> list[tuple[int, ...]]:

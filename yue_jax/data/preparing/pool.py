@@ -1,10 +1,11 @@
 """Tasks on processes of this machine."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 import concurrent.futures
 import multiprocessing
 from typing import TypeVar
+
+from yue_jax.pools import in_order
 
 _Task, _Result = TypeVar("_Task"), TypeVar("_Result")
 
@@ -22,10 +23,4 @@ def map_on_processes(
   # Forked children may inherit locks that another thread holds: spawn.
   context = multiprocessing.get_context("spawn")
   with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
-    waiting = deque()
-    for task in tasks:
-      waiting.append(pool.submit(function, task))
-      if len(waiting) > 2 * workers:
-        yield waiting.popleft().result()
-    while waiting:
-      yield waiting.popleft().result()
+    yield from in_order(pool, function, tasks, 2 * workers)
