@@ -24,8 +24,6 @@ Nothing here has been run.
 
 import dataclasses
 
-import ml_collections
-
 from yue_jax import accounting, config, phases, presets
 from yue_jax.sweeps import axes
 from yue_jax.vocab import RELEASED
@@ -42,11 +40,9 @@ def get_sweep(variant: str = "isoflop") -> axes.Sweep:
   return axes.Sweep(name=f"stage1_{variant}", base=_base(), axes=_AXES[variant])
 
 
-def get_config(run: str) -> ml_collections.ConfigDict:
-  """The config of one run, "VARIANT/NAME"."""
-  variant, _, name = run.partition("/")
-  made = get_sweep(variant).run(name)
-  return ml_collections.ConfigDict(config.to_json(made.config))
+def get_config(run: str):
+  """The config of one run, "NAME" or "VARIANT/NAME"."""
+  return axes.config_of(get_sweep, run)
 
 
 def _base() -> config.RunConfig:

@@ -25,10 +25,6 @@ The budgets are far below that of make demo, where lyrics begin to be
 followed: what is learned here are codes, marks and the backing track.
 """
 
-import dataclasses
-
-import ml_collections
-
 from yue_jax import config, phases, presets
 from yue_jax.sweeps import axes
 from yue_jax.vocab import Vocab
@@ -50,11 +46,9 @@ def get_sweep(variant: str = "full") -> axes.Sweep:
   )
 
 
-def get_config(run: str) -> ml_collections.ConfigDict:
-  """The config of one run, "VARIANT/NAME"."""
-  variant, _, name = run.partition("/")
-  made = get_sweep(variant).run(name)
-  return ml_collections.ConfigDict(config.to_json(made.config))
+def get_config(run: str):
+  """The config of one run, "NAME" or "VARIANT/NAME"."""
+  return axes.config_of(get_sweep, run)
 
 
 def _base() -> config.RunConfig:
@@ -93,25 +87,15 @@ def _base() -> config.RunConfig:
 
 
 def _set_width(tree: dict, width: int) -> None:
-  model = dataclasses.replace(
-    presets.small(_VOCAB.padded_size(128)),
-    width=width,
-    mlp_width=3 * width,
-    heads=width // _HEAD,
-    kv_heads=width // _HEAD,
-  )
-  tree["model"] = dataclasses.asdict(model)
+  heads = width // _HEAD
+  tree["model"] |= {"width": width, "mlp_width": 3 * width}
+  tree["model"] |= {"heads": heads, "kv_heads": heads}
 
 
 def _set_mup(tree: dict, scaled: bool) -> None:
   """Rates are those of the narrowest model, or of each width."""
   base = {"base_width": 32, "base_mlp_width": 96, "head_width": _HEAD}
   tree["mup"] = base if scaled else None
-
-
-def _set_seed(tree: dict, seed: int) -> None:
-  """Another start, and other songs in another order."""
-  tree["seed"] = tree["data"]["seed"] = seed
 
 
 def _axes(widths, tokens, rates, seeds) -> tuple[axes.Axis, ...]:
@@ -123,7 +107,9 @@ def _axes(widths, tokens, rates, seeds) -> tuple[axes.Axis, ...]:
     axes.Axis(
       name="rate", values=rates, apply=axes.fields("phases[0].rate.peak")
     ),
-    axes.Axis(name="seed", values=seeds, apply=_set_seed),
+    axes.Axis(
+      name="seed", values=seeds, apply=axes.fields("seed", "data.seed")
+    ),
   )
 
 

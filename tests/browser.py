@@ -4,7 +4,6 @@ Messages are JSON objects that end in a zero byte: descriptor 3 of the browser
 reads commands, descriptor 4 writes answers and events. No port is opened.
 """
 
-import base64
 import contextlib
 import json
 import os
@@ -142,7 +141,3 @@ class Browser:
   def type(self, text: str) -> None:
     for character in text:
       self.press(character)
-
-  def picture(self) -> bytes:
-    """The visible part of the page, PNG."""
-    return base64.b64decode(self.call("Page.captureScreenshot")["data"])

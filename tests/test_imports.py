@@ -100,7 +100,7 @@ ONLY_IN = {
   | {"exchange", "sampling", "rehearsal", "planner"}
   | {"paper/trained", "paper/losses", "paper/singing"}
   | {"data/pipeline"},
-  "ml_collections": {"main", "sweeps/saved"},
+  "ml_collections": {"main", "sweeps/axes", "sweeps/saved"},
   "grain": {"data"},
   "array_record": {"data"},
   "apache_beam": {"data/preparing/beam"},

@@ -223,10 +223,10 @@ def test_errors_are_told_by_section_and_song(songs):
 def test_a_clip_is_of_the_next_song_and_is_compared_with(
   monkeypatch, trained, songs
 ):
-  _, _, encoded, drawn = songs
+  _, heldout, _, drawn = songs
   others = [*drawn[1:], drawn[0]]
   measure = singing.Singing(kind="icl_dual", sections=SECTIONS, songs=SONGS)
-  clips = measure._clips(encoded, drawn)
+  clips = measure._clips(trained, heldout, drawn)
   assert [clip.song for clip in clips] == others
   decode = sings(trained.vocab, others, by_section("icl_dual"))
   monkeypatch.setattr(singing, "decode", decode)

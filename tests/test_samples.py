@@ -74,7 +74,7 @@ def assert_same(one, other):
 
 def test_example():
   parts = [part(41, 42, 43, 44), part(51, 52, 53)]
-  assert as_lists(samples_module._join_apart(parts, 8)) == {
+  assert as_lists(samples_module.join_apart(parts, 8)) == {
     "inputs": [41, 42, 43, 44, 51, 52, 53, 0],
     "targets": [42, 43, 44, 0, 52, 53, 0, 0],
     "streams": [4, 4, 4, 0, 5, 5, 0, 0],
@@ -108,7 +108,7 @@ def test_example_of_a_document_that_begins_the_next_sample():
 def test_example_of_a_cut_document():
   """The piece knows the token after it, and where it is in the document."""
   piece = part(12, 13, 24, start=1, more=[35])
-  assert as_lists(samples_module._join_apart([piece], 4)) == {
+  assert as_lists(samples_module.join_apart([piece], 4)) == {
     "inputs": [12, 13, 24, 0],
     "targets": [13, 24, 35, 0],
     "streams": [1, 2, 3, 0],

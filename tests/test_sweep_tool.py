@@ -75,6 +75,17 @@ def test_a_plan_says_what_is_to_be_done(monkeypatch, capsys):
   )
 
 
+@pytest.mark.parametrize("name", ["sweep_world", "sweep_stage1"])
+def test_a_run_of_the_default_variant_needs_no_variant(name):
+  experiment = f"experiments/{name}.py"
+  run, made = next(iter(tool.read_sweep(experiment).runs().items()))
+  command = tool._experiment_of_run(experiment, run)
+  module = importlib.import_module(f"experiments.{name}")
+  assert command == f"{experiment}:{run}"
+  tree = module.get_config(command.split(":", 1)[1])
+  assert config.from_config_dict(tree) == made.config
+
+
 @needs_libtpu
 def test_a_plan_has_the_least_time_and_its_price(monkeypatch, capsys):
   call(

@@ -20,7 +20,7 @@ try:
 except ImportError as error:
   sys.exit(f"embed: {error}; pip install 'yue_jax[audio,hf]' torch")
 from yue_jax.errors import SongError
-from yue_jax.json_lines import read_lines
+from yue_jax.manifest import read_rows
 from yue_jax.progress import track
 
 
@@ -48,7 +48,8 @@ def _embed(args: argparse.Namespace) -> dict[str, str]:
       rejected[song] = str(error)
       continue
     _save(args.results / "embeddings/clap", song, clap.sound(sound.samples))
-  for row in read_lines(args.results / "lyrics.jsonl"):
+  lyrics = args.results / "lyrics.jsonl"
+  for row in read_rows(lyrics) if lyrics.exists() else []:
     if row["id"] in songs and row["id"] not in rejected:
       text = "\n".join(section["text"] for section in row["sections"])
       (embedding,) = clap.texts([text])

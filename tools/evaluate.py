@@ -47,7 +47,7 @@ def _evaluate(args: argparse.Namespace) -> list[measures.Evaluation]:
   names = [system.name for system in systems]
   if len(set(names)) < len(names):
     raise ValueError(f"folders are called {names}; expected different names")
-  if (args.training is None) != (args.index is None) and args.training:
+  if args.training and args.index is None:
     raise ValueError("--training needs --index, a folder to keep its index in")
   indexes = {}
   if args.index is not None:

@@ -25,7 +25,6 @@ try:
   from yue_jax.evaluation import figures, measures, report
 except ImportError as error:
   sys.exit(f"evaluate_demo: {error}; pip install 'yue_jax[eval]'")
-from yue_jax.evaluation import estimates
 from yue_jax.evaluation.comparison import (
   Claim,
   difference,
@@ -35,7 +34,7 @@ from yue_jax.evaluation.estimates import Estimate
 from yue_jax.evaluation.measures import Evaluation
 from yue_jax.evaluation.results import Results
 from yue_jax.evaluation.training_songs import index_dataset
-from yue_jax.manifest import read_manifest
+from yue_jax.manifest import read_rows
 from yue_jax.progress import track
 from yue_jax.world import corpus, manifest
 from yue_jax.world.generator import World
@@ -115,11 +114,10 @@ def check(
     difference(_hold(good), _hold(bad)),
     above=0,
   )
-  ranges = np.array(list(good.samples["vocal_range/semitones"].values()))
   truth = real.measures["vocal_range/semitones/mean"]
   yield Claim(
     "vocal range, semitones, trained",
-    estimates.mean(ranges),
+    good.measures["vocal_range/semitones/mean"],
     above=0.7 * truth.value,
     below=1.3 * truth.value,
   )
@@ -157,9 +155,11 @@ def _evaluate(demo: pathlib.Path, out: pathlib.Path) -> dict[str, Evaluation]:
   }
   for name, songs in track(folders.items(), 4, "folders", "listening"):
     write_results(world, songs, out / name)
-  indexes = index_dataset(demo / "data/train", out / "index", n=NGRAM)
+  indexes = index_dataset(
+    demo / "data/train", out / "index", n=NGRAM, tracks=("vocal",)
+  )
   real = Results(out / "real")
-  training = measures.training_songs({"vocal": indexes["vocal"]}, real)
+  training = measures.training_songs(indexes, real)
   return {
     name: measures.evaluate(
       Results(out / name),
@@ -196,7 +196,7 @@ def _generated(world: World, folder: pathlib.Path) -> Iterator[Sung]:
 
 def _drawn(world: World, folder: pathlib.Path) -> Iterator[Sung]:
   """The songs of a split of the world."""
-  for _, row in read_manifest(folder / "songs.jsonl"):
+  for row in read_rows(folder / "songs.jsonl"):
     segments = row["splitted_lyrics"]["segmented_lyrics"]
     texts = [manifest.parse_section(world, s["line_content"]) for s in segments]
     tracks = (

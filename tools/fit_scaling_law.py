@@ -28,7 +28,15 @@ import argparse
 import pathlib
 import sys
 
-from yue_jax.scaling import fitting, isoflop, refusals, report, table, tuning
+from yue_jax.scaling import (
+  bootstrap,
+  fitting,
+  isoflop,
+  refusals,
+  report,
+  table,
+  tuning,
+)
 from yue_jax.scaling.isoflop import IsoFlop
 from yue_jax.scaling.sizes import yue_sizes
 
@@ -77,7 +85,7 @@ def _options() -> argparse.Namespace:
     "--furthest", type=float, default=fitting.FURTHEST, help="%(default)g times"
   )
   parser.add_argument(
-    "--draws", type=int, default=1000, help="bootstrap samples"
+    "--draws", type=int, default=bootstrap.DRAWS, help="bootstrap samples"
   )
   parser.add_argument("--png", type=pathlib.Path, help="draw into this file")
   return parser.parse_args()

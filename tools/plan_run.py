@@ -92,7 +92,7 @@ def _plan(cfg: config.RunConfig, slices: topology.Topology) -> None:
 
 
 def _estimate(cfg: config.RunConfig, slices: topology.Topology) -> None:
-  [(_, its)] = search.estimates(cfg, slices, _PHASE.value, vary=())
+  its = search.estimate_of(cfg, slices, _PHASE.value)
   print("\n".join(report.parts(its)))
 
 

@@ -28,7 +28,7 @@ from yue_jax import config, sharding
 from yue_jax.data.dataset import open_dataset
 from yue_jax.data.records import TRACKS, decode_song_record
 from yue_jax.hidden_states import song_states
-from yue_jax.json_lines import read_lines
+from yue_jax.manifest import read_rows
 from yue_jax.sampling.stages import decoder_of
 from yue_jax.train.state import init_params
 from yue_jax.weights import load_weights
@@ -87,7 +87,7 @@ def _probe(args: argparse.Namespace) -> dict[str, dict]:
 
 
 def _labels(path: pathlib.Path) -> dict[str, dict]:
-  rows = read_lines(path)
+  rows = read_rows(path)
   if not rows:
     raise ValueError(f"{path} has no labels; expected a JSON object a line")
   for number, row in enumerate(rows, start=1):

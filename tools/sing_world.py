@@ -13,7 +13,6 @@ the songs of the model before training, with codebook 0 alone.
 
 import argparse
 import dataclasses
-import itertools
 import json
 import pathlib
 import sys
@@ -23,17 +22,16 @@ import numpy as np
 
 from yue_jax import config, sharding
 from yue_jax.encoding import Phrases
-from yue_jax.manifest import read_manifest
 from yue_jax.progress import track
+from yue_jax.rehearsal.world_words import WorldWords, error_rate
 from yue_jax.sampling import song as singing
 from yue_jax.sampling import stages
 from yue_jax.sampling.logits import Sampling
 from yue_jax.sampling.prompts import encode_prompt
 from yue_jax.sampling.windows import generate_codebooks
-from yue_jax.songs import Rules, song_from_row
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.train.state import init_params
-from yue_jax.world import corpus, lyrics, manifest
+from yue_jax.world import corpus
 
 
 def main() -> None:
@@ -48,21 +46,18 @@ def main() -> None:
 def sing(args: argparse.Namespace) -> dict:
   """Generates, writes and scores the songs; returns songs.json."""
   mesh = sharding.make_mesh(config.MeshConfig(), jax.devices()[:1])
-  world = corpus.read_world(args.world / "world.json")
+  words = WorldWords(args.world / "world.json")
+  world = words.world
   stage1 = stages.load_stage(args.stage1, mesh, stage=1)
   stage2 = stages.load_stage(args.stage2, mesh, stage=2)
-  given = _heldout_songs(world, args, stage1.vocab)
+  given = _heldout_songs(args, stage1.vocab)
   singer = _Singer(args, stage1.vocab)
   with jax.set_mesh(mesh):
     sung = singer.sing(stages.decoder_of(stage1), given)
     params = init_params(stage1.model, seed=args.seed)
     untrained = dataclasses.replace(stage1, params=params)
     noise = singer.sing(stages.decoder_of(untrained), given)
-    tracks = [
-      np.concatenate([getattr(section, name) for section in sections])
-      for sections in sung
-      for name in ("vocal", "backing")
-    ]
+    tracks = _tracks(sung)
     completed = generate_codebooks(
       stages.decoder_of(stage2),
       tracks,
@@ -72,20 +67,16 @@ def sing(args: argparse.Namespace) -> dict:
       codebooks=world.cfg.codebooks,
     )
     full = list(completed)
-  true = [_true_words(world, song) for song in given]
-  readings = [_read(world, sections) for sections in sung]
+  true = [words.given([s.text for s in song.sections]) for song in given]
+  readings = [words.sung(sections) for sections in sung]
   _write_songs(world, args.out, given, sung, full, readings)
-  noises = [_read(world, sections) for sections in noise]
-  first = [
-    np.concatenate([getattr(section, name) for section in sections])[None]
-    for sections in noise
-    for name in ("vocal", "backing")
-  ]
+  noises = [words.sung(sections) for sections in noise]
+  first = [track[None] for track in _tracks(noise)]
   _write_songs(world, args.out / "untrained", given, noise, first, noises)
   summary = {
     "songs": len(given),
-    "lyric_error_rate": _error_rate(true, readings),
-    "lyric_error_rate_untrained": _error_rate(true, noises),
+    "lyric_error_rate": error_rate(true, readings),
+    "lyric_error_rate_untrained": error_rate(true, noises),
     "residual_agreement": _agreement(world, full),
   }
   (args.out / "songs.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -129,35 +120,17 @@ class _Singer:
     )
 
 
-def _heldout_songs(world, args, vocab) -> list:
+def _heldout_songs(args, vocab) -> list:
   path = args.world / "heldout/songs.jsonl"
-  # One frame is the shortest section of a world.
-  rules = Rules(min_section_seconds=0.02)
-  rows = [row for _, row in read_manifest(path)][: args.songs]
-  if len(rows) < args.songs:
-    raise ValueError(f"--songs {args.songs}, but {path} has {len(rows)}")
+  songs = corpus.read_songs(path, args.songs, vocab=vocab)
+  return list(track(songs, args.songs, "songs", "reading"))
+
+
+def _tracks(sung: singing.Songs) -> list[np.ndarray]:
+  """(frames,) codes of the vocal and of the backing, song after song."""
   return [
-    song_from_row(row, path.parent, rules=rules, vocab=vocab)
-    for row in track(rows, len(rows), "songs", "reading")
+    np.concatenate(codes) for song in sung for codes in zip(*song, strict=True)
   ]
-
-
-def _true_words(world, song) -> list[tuple[int, ...]]:
-  return [
-    tuple(manifest.parse_section(world, section.text)[1].tolist())
-    for section in song.sections
-  ]
-
-
-def _read(world, sections) -> list[tuple[int, ...]]:
-  codes = [section.vocal for section in sections]
-  return [reading.words for reading in lyrics.read(world, codes)]
-
-
-def _error_rate(true, readings) -> float:
-  """Over all sections of all songs."""
-  chain = itertools.chain.from_iterable
-  return lyrics.error_rate(list(chain(true)), list(chain(readings)))
 
 
 def _agreement(world, full: list[np.ndarray]) -> float:

@@ -15,7 +15,7 @@ it has a default, that returns a yue_jax.sweeps.axes.Sweep.
           same command goes on after any interruption, failures included.
           Ctrl-C stops all, which save what they have; a second one kills
   render  writes what launches every run on TPUs (see tools/tpu), one folder a
-          run; for that the file has get_config("VARIANT/RUN") as well
+          run; for that the file has get_config("VARIANT/RUN"), or "RUN", too
   gather  writes OUT/results.jsonl and OUT/results.csv, a row a run
 
 A run whose config is no longer that of the file is an error that says what

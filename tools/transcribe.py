@@ -18,7 +18,6 @@ import argparse
 from collections.abc import Callable
 import json
 import pathlib
-import re
 import sys
 from typing import Any
 
@@ -32,10 +31,10 @@ except ImportError as error:
   sys.exit(f"transcribe: {error}; pip install 'yue_jax[audio,eval]'")
 from yue_jax.codec import FRAME_RATE
 from yue_jax.json_lines import JsonLines, read_lines
+from yue_jax.manifest import read_rows
 from yue_jax.progress import track
+from yue_jax.sheets.labelled import split_label
 from yue_jax.world import corpus, lyrics
-
-_LABEL = re.compile(r"\s*\[([^\]\n]*)\]")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -50,7 +49,7 @@ def _transcribe(args: argparse.Namespace) -> None:
   path = args.results / "lyrics.jsonl"
   if not path.exists():
     path.write_text(_lyrics_of_songs(args.results, args.language))
-  rows = read_lines(path)
+  rows = read_rows(path)
   out = args.results / "transcripts.jsonl"
   done = {row["id"] for row in read_lines(out)}
   hear = _hearing(args)
@@ -128,8 +127,8 @@ def _lyrics_of_songs(results: pathlib.Path, language: str | None) -> str:
 
 
 def _label(text: str) -> str:
-  found = _LABEL.match(text)
-  return found[1] if found else ""
+  found = split_label(text.strip().partition("\n")[0])
+  return found[0] if found else ""
 
 
 def _parser() -> argparse.ArgumentParser:

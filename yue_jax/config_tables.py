@@ -20,7 +20,7 @@ def read(kind: Any, value: Any, path: str) -> Any:
   if kind is Vocab or typing.get_origin(kind) is dict:
     _expect_table(value, path)
   if kind is Vocab:
-    return Vocab.from_json(_plain(value))
+    return Vocab.from_json(plain(value))
   if dataclasses.is_dataclass(kind):
     return _read_dataclass(kind, value, path)
   if typing.get_origin(kind) is tuple:
@@ -82,9 +82,10 @@ def _expect_table(value: Any, path: str) -> None:
     raise TypeError(f"config.{path} must be a table, got {value!r}")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+  """Tables and tuples as dicts and lists, which may be changed."""
   if hasattr(value, "items"):
-    return {k: _plain(v) for k, v in value.items()}
+    return {k: plain(v) for k, v in value.items()}
   if isinstance(value, list | tuple):
-    return [_plain(v) for v in value]
+    return [plain(v) for v in value]
   return value

@@ -12,19 +12,23 @@ from typing import Any
 from yue_jax import config
 from yue_jax.phases import first_steps, phase_at
 
-# What may differ between a run and its continuation. The contents of data
-# sets are compared by fingerprint, wherever they lie.
-_MAY_CHANGE = (
+# How the work is laid out, not what it is.
+LAYOUT = (
   "mesh.*",
   "model.remat",
   "model.offload",
   "model.offload[*]",
   "model.attention",
   "loss.chunk",
+  "phases[*].microbatches",
+)
+# What may differ between a run and its continuation. The contents of data
+# sets are compared by fingerprint, wherever they lie.
+_MAY_CHANGE = (
+  *LAYOUT,
   "train.*",
   "rehearsal.*",
   "data.evaluation.*",
-  "phases[*].microbatches",
   "phases[*].stop_after",
   "phases[*].exclude",
   "phases[*].mixture.*.data",

@@ -9,7 +9,6 @@ For probes: see `evaluation.probes`, which needs no JAX.
 """
 
 from collections.abc import Sequence
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +26,7 @@ from yue_jax.vocab import Vocab
 _PROMPT = 2  # tokens before the first frame
 
 
+@jax.jit  # the weights are an argument: held, they were part of the program
 def pooled_states(
   decoder: Decoder,
   tokens: Int[Array, "B T"],
@@ -95,7 +95,6 @@ def song_states(
     )
   rows = [_row(codes[:frames], vocab, length) for codes in songs]
   rows += [rows[-1]] * (-len(rows) % batch)  # one shape is compiled
-  compute = jax.jit(functools.partial(pooled_states, decoder))
   found = []
   with Progress(len(songs), "songs", "hidden states") as progress:
     for start in range(0, len(songs), batch):
@@ -104,7 +103,9 @@ def song_states(
         jax.sharding.reshard(jnp.asarray(np.stack(c)), SPECS.row_bt)
         for c in columns
       ]
-      found.append(np.swapaxes(np.asarray(compute(*arrays)), 0, 1))
+      found.append(
+        np.swapaxes(np.asarray(pooled_states(decoder, *arrays)), 0, 1)
+      )
       progress.advance(min(batch, len(songs) - start))
   return np.concatenate(found)[: len(songs)]
 

@@ -25,7 +25,6 @@ import jax
 from ml_collections import config_flags
 
 from yue_jax import config, processes
-from yue_jax.rehearsal.rehearsal import Rehearsal
 from yue_jax.train import loop
 
 _log = logging.getLogger("yue_jax.main")
@@ -78,11 +77,18 @@ def _open() -> loop.Run:
   _join()
   _log.info("%d devices: %s", jax.device_count(), jax.devices()[0])
   cfg = config.from_config_dict(_CONFIG.value)
+  evaluators = []
+  if cfg.rehearsal:
+    from yue_jax.rehearsal.rehearsal import (
+      Rehearsal,  # all that it takes to sing
+    )
+
+    evaluators = [Rehearsal(cfg, _RUN_DIR.value)]
   return loop.Run(
     cfg,
     _RUN_DIR.value,
     local_dir=_LOCAL_DIR.value,
-    evaluators=[Rehearsal(cfg, _RUN_DIR.value)] if cfg.rehearsal else [],
+    evaluators=evaluators,
   )
 
 

@@ -73,6 +73,16 @@ def read_manifest(
       yield line.number, parse_row(line.content)
 
 
+def read_rows(path: str | os.PathLike[str]) -> list[Row]:
+  """All rows of a small manifest; ValueError names a line that is none."""
+  rows = []
+  for number, row in read_manifest(path):
+    if isinstance(row, SongError):
+      raise ValueError(f"{path}, line {number}: {row}")
+    rows.append(row)
+  return rows
+
+
 def parse_row(content: bytes | SongError) -> Row | SongError:
   """The object of a line of JSON, or a SongError that says why it is none."""
   if isinstance(content, SongError):

@@ -24,6 +24,7 @@ gradients of all but `unembed` fall as 1 / m, so keep eps far below theirs.
 Depth, context, batch and the number of tokens are no part of it.
 """
 
+from collections.abc import Callable
 import fnmatch
 from typing import NamedTuple
 
@@ -76,8 +77,14 @@ def scales(name: str, model: ModelConfig, base: MupConfig) -> Scales:
 def scale_weights(params: dict, model: ModelConfig, base: MupConfig) -> dict:
   """Standard initial weights, as muP wants them."""
 
-  def scale(path, weight):
-    name = jax.tree_util.keystr(path, simple=True, separator="/")
-    return weight * scales(name, model, base).weights
+  return times(params, lambda name: scales(name, model, base).weights)
 
-  return jax.tree_util.tree_map_with_path(scale, params)
+
+def times(tree: dict, factor: Callable[[str], float]) -> dict:
+  """Every leaf times a number by its path, such as "blocks/mlp/up"."""
+
+  def multiply(path, leaf):
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    return leaf * factor(name)
+
+  return jax.tree_util.tree_map_with_path(multiply, tree)

@@ -110,14 +110,9 @@ def _scaled(
 ) -> optax.GradientTransformation:
   """`inner` with its updates times a number by path; its state is the same."""
 
-  def times(path, update):
-    return update * scale(
-      jax.tree_util.keystr(path, simple=True, separator="/")
-    )
-
   def update(updates, state, params=None):
     updates, state = inner.update(updates, state, params)
-    return jax.tree_util.tree_map_with_path(times, updates), state
+    return mup.times(updates, scale), state
 
   return optax.GradientTransformation(inner.init, update)
 

@@ -203,6 +203,12 @@ def steps_by_phase(phases: Sequence[PhaseConfig], steps: int) -> list[int]:
   ]
 
 
+def places(phases: Sequence[PhaseConfig], steps: int) -> int:
+  """Places for tokens in the first `steps` steps of a run, padding included."""
+  taken = steps_by_phase(phases, steps)
+  return sum(n * p.tokens_per_step for n, p in zip(taken, phases, strict=True))
+
+
 def phase_at(phases: Sequence[PhaseConfig], step: int) -> int:
   """Number of the phase in which step `step` (from 0) is taken.
 

@@ -14,7 +14,7 @@ Command  make paper, or python tools/paper.py cot
 
 from yue_jax.paper import setting
 from yue_jax.paper.cases import Case, Claim, Finding, Panel
-from yue_jax.paper.results import Table
+from yue_jax.paper.results import Table, paired
 from yue_jax.paper.singing import Singing
 
 
@@ -45,11 +45,11 @@ def less_wrong_than(arm: str, section: int):
   """Error rate of an arm less that of cot, in a section of long songs."""
 
   def differences(table: Table) -> list[float]:
-    ours, theirs = (table.by_seed("by_section", name) for name in ("cot", arm))
-    place = section - 1
-    return [
-      theirs[seed][place] - ours[seed][place] for seed in ours if seed in theirs
-    ]
+    theirs, ours = (
+      {seed: errors[section - 1] for seed, errors in by_seed.items()}
+      for by_seed in (table.by_seed("by_section", a) for a in (arm, "cot"))
+    )
+    return paired(theirs, ours)
 
   return differences
 

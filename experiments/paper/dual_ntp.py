@@ -14,12 +14,10 @@ Holds    if, where masking is heaviest, two tracks cost less above their floor.
 Command  make paper, or python tools/paper.py dual_ntp
 """
 
-import dataclasses
-
 from yue_jax.paper import setting
 from yue_jax.paper.cases import All, Case, Claim, Finding, Panel
 from yue_jax.paper.losses import Losses
-from yue_jax.paper.results import Table
+from yue_jax.paper.results import Table, paired
 from yue_jax.paper.singing import Singing
 
 SECTIONS = 2
@@ -47,7 +45,7 @@ def _run(form: str, seed: int, arm: str, masking: float):
     return setting.cot(form, seed)
   phase = setting.phase(form, {"cot_mixture": 1.0}, context=CONTEXT)
   corpus = setting.corpus(form, seed, masking=masking)
-  return dataclasses.replace(setting.run(form, seed, phase), corpus=corpus)
+  return setting.run(form, seed, phase, corpus=corpus)
 
 
 def _looks(form: str, kind: str) -> All:
@@ -70,13 +68,13 @@ def cheaper(table: Table) -> list[float]:
 def dearer_by_masking(table: Table) -> list[float]:
   none, *_, heaviest = table.xs("mixture")
   less, more = (table.by_seed("gap", "mixture", x) for x in (none, heaviest))
-  return [more[seed] - less[seed] for seed in less if seed in more]
+  return paired(more, less)
 
 
 def fewer_wrong(table: Table) -> list[float]:
   heaviest = table.xs("mixture")[-1]
   ours, theirs = (_excess(table, arm, heaviest) for arm in KINDS)
-  return [theirs[seed] - ours[seed] for seed in ours if seed in theirs]
+  return paired(theirs, ours)
 
 
 CLAIM = Claim(

@@ -11,12 +11,13 @@ Holds    if more of the fall of the lyric error rate, over all sizes, happens
 Command  make paper, or python tools/paper.py size
 """
 
+import dataclasses
 import itertools
 
 from yue_jax.paper import setting
-from yue_jax.paper.cases import All, Case, Claim, Finding, Panel, Shape
+from yue_jax.paper.cases import All, Case, Claim, Finding, Panel
 from yue_jax.paper.losses import Losses
-from yue_jax.paper.results import Table
+from yue_jax.paper.results import Table, paired
 from yue_jax.paper.singing import Singing
 
 SECTIONS = 2
@@ -62,7 +63,7 @@ def _run(form: str, seed: int, width: int):
     steps=round(share * setting.STEPS[form]),
     peak=setting.PEAK * (setting.SHAPE.width / width) ** 0.5,
   )
-  shape = Shape(width=width, layers=setting.SHAPE.layers)
+  shape = dataclasses.replace(setting.SHAPE, width=width)
   return setting.run(form, seed, phase, shape=shape)
 
 
@@ -96,7 +97,7 @@ def more_abrupt(table: Table) -> list[float]:
 def falls(table: Table) -> list[float]:
   first, *_, last = table.xs(ARM)
   small, large = (table.by_seed("error", ARM, x) for x in (first, last))
-  return [small[seed] - large[seed] for seed in small if seed in large]
+  return paired(small, large)
 
 
 CLAIM = Claim(

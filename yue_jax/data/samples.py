@@ -107,7 +107,7 @@ class PlannedSamples:
     self._seed, self._order = seed, order
     self._packing = "best_fit" if source.joined else packing
     self._across = attend_across_documents
-    self._join = _join_apart
+    self._join = join_apart
     if source.joined:
       self._join = functools.partial(_join_as_one, eod=source.eod)
     elif attend_across_documents:
@@ -228,7 +228,7 @@ def empty_sample(context: int) -> Sample:
   return {name: np.zeros(context, dtype) for name, dtype in FIELDS.items()}
 
 
-def _join_apart(parts: Sequence[Part], context: int) -> Sample:
+def join_apart(parts: Sequence[Part], context: int) -> Sample:
   """Every part is a segment of its own, with its own positions."""
   sample, at = _in_a_row(parts, context), 0
   for segment, part in enumerate(parts, start=1):

@@ -96,7 +96,7 @@ def read_embeddings(path: pathlib.Path) -> Embeddings:
       f"{path} has no {names.name} beside it, with a song's id"
       " a line; without, nobody knows whose rows these are"
     )
-  ids = names.read_text("utf-8").split()
+  ids = names.read_text("utf-8").splitlines()
   if rows.ndim != 2 or len(rows) != len(ids) or len(set(ids)) < len(ids):
     raise ValueError(
       f"{path} has shape {rows.shape}, {names.name} {len(ids)} ids,"

@@ -40,6 +40,12 @@ class Estimate:
     return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
 
 
+def interval(draws: np.ndarray) -> tuple[float, float]:
+  """(low, high) of the middle share `LEVEL` of draws."""
+  low, high = np.quantile(draws, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+  return float(low), float(high)
+
+
 def percentile(
   statistic: Statistic, *songs: int, seed: int = 0, draws: int = DRAWS
 ) -> Estimate:
@@ -55,8 +61,7 @@ def percentile(
     ValueError: fewer than two songs, or a value that is not finite.
   """
   value, drawn = _drawn(statistic, songs, seed, draws)
-  low, high = np.quantile(drawn, _tails())
-  return Estimate(value, float(low), float(high), min(songs))
+  return Estimate(value, *interval(drawn), min(songs))
 
 
 def bias_corrected(
@@ -70,7 +75,7 @@ def bias_corrected(
   """
   value, drawn = _drawn(statistic, songs, seed, draws)
   bias = drawn.mean() - value
-  low, high = np.quantile(drawn, _tails()) - 2 * bias
+  low, high = (bound - 2 * bias for bound in interval(drawn))
   return Estimate(value, float(low), float(high), min(songs))
 
 
@@ -94,8 +99,7 @@ def by_row(statistic: Statistic, *songs: int, seed: int = 0) -> Estimate:
       for k in range(0, DRAWS, at_once)
     ]
   )
-  low, high = np.quantile(drawn, _tails())
-  return Estimate(float(value), float(low), float(high), min(songs))
+  return Estimate(float(value), *interval(drawn), min(songs))
 
 
 def mean(values: np.ndarray, *, seed: int = 0) -> Estimate:
@@ -149,10 +153,6 @@ def _expect_enough(songs: int) -> None:
       f"{songs} songs; an interval needs at least {_LEAST_SONGS}, and some"
       " dozens to be of use"
     )
-
-
-def _tails() -> tuple[float, float]:
-  return (1 - LEVEL) / 2, (1 + LEVEL) / 2
 
 
 def _finite(values: np.ndarray) -> np.ndarray:

@@ -116,9 +116,11 @@ def _lyric_errors(songs: Sequence[Heard], split: Split) -> LyricErrors:
   labels = sorted({label for song in counted for label, _ in song})
   longest = max(map(len, counted), default=0)
   totals = [_total(errors for _, errors in song) for song in counted]
-  if not any(t.units for t in totals):
+  worded = sum(t.units > 0 for t in totals)
+  if worded < 2:
     raise ValueError(
-      f"{len(songs)} songs without a word in their lyrics have no error rate"
+      f"{worded} of {len(songs)} songs have a word in their lyrics; fewer than"
+      " two have no error rate with an interval"
     )
   return LyricErrors(
     all=_rate_of(totals),

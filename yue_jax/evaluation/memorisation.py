@@ -4,8 +4,8 @@ Of every song, against an index of others (see `ngrams`):
 
     covered   share of its frames inside an n-gram that some song has too
     run       the longest stretch that is equal, frame by frame, and whose
-    nearest   the song with the stretch most alike (`local_alignment`), and
-              how much of this song that is
+    nearest   the song that shares most n-grams at one offset, and how much of
+              this song the stretch most alike is (`local_alignment`)
 
 None of these means anything alone: short phrases, chords and breath recur in
 all music. `against_null` compares with unrelated songs, that nobody can have
@@ -44,7 +44,8 @@ class Copying:
     covered: share of them inside a known n-gram.
     run: frames of the longest equal stretch of at least n, else 0.
     run_song: whose it is.
-    nearest: the song with the best alignment among those that share an n-gram.
+    nearest: the song that shares most n-grams at one offset, the only one that
+      is aligned.
     alignment: with that song; its `b` are frames of it.
   """
 
@@ -123,9 +124,7 @@ def copying(index: Index, codes: np.ndarray) -> Copying:
 
 def covered_by(codes: np.ndarray, other: np.ndarray, n: int) -> float:
   """Share of a song's frames inside an n-gram that another song has too."""
-  hashes, frames = ngrams(codes, n)
-  known, _ = ngrams(other, n)
-  return _covered(len(codes), frames[np.isin(hashes, known)], n)
+  return _shared(len(codes), ngrams(codes, n), ngrams(other, n), n)
 
 
 def against_null(
@@ -184,8 +183,10 @@ def copied_from_references(
       f" song, {differing[:3]}; expected one of each"
     )
   ids = sorted(songs)
+  asked = [(len(songs[i]), ngrams(songs[i], n)) for i in ids]
+  known = [ngrams(references[i], n) for i in ids]
   shares = np.array(
-    [[covered_by(songs[i], references[j], n) for j in ids] for i in ids]
+    [[_shared(*song, other, n) for other in known] for song in asked]
   )
   other = np.array(
     [
@@ -205,6 +206,12 @@ def copied_from_references(
     estimates.mean(own - others),
     dict(zip(ids, own.tolist(), strict=True)),
   )
+
+
+def _shared(frames: int, asked, known, n: int) -> float:
+  """`covered_by` of so many frames, from the n-grams of both."""
+  hashes, starts = asked
+  return _covered(frames, starts[np.isin(hashes, known[0])], n)
 
 
 def _covered(frames: int, asked: np.ndarray, n: int) -> float:

@@ -79,9 +79,8 @@ class Index:
       for shard in range(len(list(self.root.glob("*.hashes.npy"))))
     ]
     asked, places = (np.concatenate(x) for x in zip(*found, strict=True))
-    offset = np.arange(self.n)
     same = np.ones(len(asked), bool)
-    for k in offset:
+    for k in range(self.n):
       same &= codes[asked + k] == self.codes[places + k]
     return Matches(asked[same], places[same])
 

@@ -86,7 +86,7 @@ def open_results(root: pathlib.Path) -> Results:
   """Raises ValueError for a folder with nothing in it to evaluate."""
   if not root.is_dir():
     raise ValueError(f"{root} is no folder; expected one of results")
-  if not any(name in _KNOWN and _filled(root / name) for name in _KNOWN):
+  if not any(_filled(root / name) for name in _KNOWN):
     raise ValueError(
       f"{root} has nothing to evaluate; expected some of {', '.join(_KNOWN)}"
       " (see yue_jax/evaluation/results.py)"

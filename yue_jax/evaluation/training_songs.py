@@ -1,6 +1,6 @@
 """Indexes of a prepared data set, to find copies of it (see `ngrams`)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import pathlib
 
 import numpy as np
@@ -13,20 +13,25 @@ from yue_jax.tracks import FILES
 
 
 def index_dataset(
-  dataset: pathlib.Path | None, root: pathlib.Path, *, n: int
+  dataset: pathlib.Path | None,
+  root: pathlib.Path,
+  *,
+  n: int,
+  tracks: Iterable[str] = FILES,
 ) -> dict[str, Index]:
-  """The indexes of both tracks in `root`, built where they are missing.
+  """The indexes of tracks in `root`, built where they are missing.
 
   Args:
     dataset: of training songs; None if the indexes are there.
     root: folder of the indexes, one a track.
     n: frames of an n-gram.
+    tracks: by name.
 
   Raises:
     ValueError: an index that is there has other n-grams.
   """
   indexes = {}
-  for name in FILES:
+  for name in tracks:
     if (root / name).exists() or dataset is None:
       indexes[name] = open_index(root / name)
     else:

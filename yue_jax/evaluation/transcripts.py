@@ -13,11 +13,12 @@ and a chorus means nothing.
 
 from collections.abc import Mapping
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
+from yue_jax.errors import SongError
 from yue_jax.evaluation.embeddings import expect_same_ids
+from yue_jax.manifest import read_manifest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,15 +90,13 @@ def _heard(lyrics: Any, transcript: Any, of: str) -> Heard:
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
   rows: dict[str, Any] = {}
-  for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
-    try:
-      row = json.loads(line)
-      song = row["id"]
-    except (ValueError, KeyError, TypeError) as error:
+  for number, row in read_manifest(path):
+    if isinstance(row, SongError) or "id" not in row:
       raise ValueError(
-        f"{path}, line {number}: no JSON object with an id ({error!r}); without"
-        " names, transcripts cannot be told apart"
-      ) from error
+        f"{path}, line {number}: no JSON object with an id ({row!r:.80});"
+        " without names, transcripts cannot be told apart"
+      )
+    song = row["id"]
     if song in rows:
       raise ValueError(f"{path}, line {number}: song {song!r} is there twice")
     rows[song] = row

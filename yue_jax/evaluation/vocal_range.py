@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-HOP_SECONDS = 0.01
 HELD = 4  # frames
 A4, A4_NOTE, SEMITONES = 440.0, 69, 12
 LOWEST, HIGHEST = 20.0, 8000.0  # Hz, of anything a voice does

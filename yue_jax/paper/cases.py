@@ -115,7 +115,7 @@ class Measure(Protocol):
   """A frozen dataclass of settings that looks at a trained model."""
 
   def __call__(self, trained: Any) -> dict[str, Any]:
-    """Values by name, numbers or lists of numbers; see `measures.Trained`."""
+    """Values by name, numbers or lists of numbers; see `trained.Trained`."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,6 @@ import pathlib
 from yue_jax.data.preparing.prepare import prepare
 from yue_jax.data.preparing.recipe import Recipe
 from yue_jax.paper.cases import Corpus, to_json
-from yue_jax.songs import Rules
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.vocab import Vocab
 from yue_jax.whole_directory import whole_directory
@@ -41,11 +40,6 @@ def vocabulary(folder: pathlib.Path, corpus: Corpus) -> Vocab:
   return Vocab.small(size, codes=cfg.codes, codebooks=cfg.codebooks)
 
 
-def rules() -> Rules:
-  """One frame is the shortest section of a world."""
-  return Rules(min_section_seconds=0.02)
-
-
 def is_plain_to_read(song: WorldSong) -> bool:
   """Whether no section begins with the word that ended the one before.
 
@@ -64,7 +58,7 @@ def _write(corpus: Corpus, folder: pathlib.Path) -> None:
   recipe = Recipe(
     tokenizer=tokenizer,
     vocab=vocabulary(folder, corpus),
-    rules=rules(),
+    rules=world_corpus.RULES,
     window=1,  # frames: nothing here reads windows
     windows_per_record=255,
   )

@@ -71,17 +71,11 @@ class Losses:
   def _tracks(self) -> tuple[str, ...]:
     return KIND_TRACKS[self.kind]
 
-  def _mode(self) -> str:
-    """Of the clip, or of the one that is not there."""
-    modes = REFERENCE_MODES.get(self.kind, (self.outside,))
-    if len(modes) > 1:
-      raise ValueError(f"kind={self.kind!r} has several modes; name one")
-    return modes[0]
-
   def _clips(self, songs: Sequence[EncodedSong]) -> list[Reference | None]:
-    if not self._mode():
+    mode = mode_of(self.kind, self.outside)
+    if not mode:
       return [None] * len(songs)
-    return [clip_of(s, number, self._mode()) for number, s in enumerate(songs)]
+    return [clip_of(song, number, mode) for number, song in enumerate(songs)]
 
   def _document(self, trained: Trained, song, clip) -> Document:
     given = {"phrases": trained.phrases}
@@ -101,6 +95,14 @@ class Losses:
       nats.outside(document, song, clip)
       for document, song, clip in zip(whole, songs, clips, strict=True)
     ]
+
+
+def mode_of(kind: str, without: str) -> str:
+  """Mode of the clips of a kind, or `without` if it has none."""
+  modes = REFERENCE_MODES.get(kind, (without,))
+  if len(modes) > 1:
+    raise ValueError(f"kind={kind!r} has several modes; name one")
+  return modes[0]
 
 
 def clip_of(song: EncodedSong, number: int, mode: str) -> Reference:

@@ -8,7 +8,7 @@ import pathlib
 from yue_jax.paper import figures
 from yue_jax.paper.cases import Claim, Finding
 from yue_jax.paper.results import Table
-from yue_jax.paper.statistics import UNDECIDED, Interval, interval, verdict
+from yue_jax.paper.statistics import Interval, interval, verdict
 
 _HEAD = """\
 # The paper in miniature
@@ -48,7 +48,7 @@ def write(
     if len(table):
       figures.draw(claim, table, figure)
     sections.append(section(claim, table, figure, path.parent))
-    found = _verdict(claim.findings[0], table)
+    found = _verdict(claim, table)
     lines.append(f"{claim.name}: {found} ({len(table)}/{len(cases)} cases)")
     sizes |= {(c.run.shape.width, c.run.shape.layers) for c in cases}
   command = "make paper" + (" QUICK=1" if form == "quick" else "")
@@ -64,7 +64,7 @@ def section(
 ) -> str:
   """Markdown of one claim; `folder` is that of the document."""
   parts = [f"## {claim.title}\n", claim.text.strip() + "\n"]
-  parts.append(f"Verdict: **{_verdict(claim.findings[0], table)}**.\n")
+  parts.append(f"Verdict: **{_verdict(claim, table)}**.\n")
   if len(table) < table.expected:
     parts.append(
       f"{len(table)} of {table.expected} cases have been measured so far.\n"
@@ -78,19 +78,24 @@ def section(
 
 
 def _finding(finding: Finding, table: Table) -> str:
-  numbers = finding.differences(table)
-  shown = "" if not numbers else _shown(interval(numbers), finding.unit)
+  found = _interval(finding, table)
+  shown = _shown(found, finding.unit) if found else ""
+  seeds = found.count if found else 0
   return (
-    f"| {finding.statement} | {shown} | {len(numbers)} |"
-    f" {_verdict(finding, table)} |"
+    f"| {finding.statement} | {shown} | {seeds} |"
+    f" {verdict(found, least=finding.least)} |"
   )
 
 
-def _verdict(finding: Finding, table: Table) -> str:
+def _verdict(claim: Claim, table: Table) -> str:
+  """That of its first finding."""
+  first = claim.findings[0]
+  return verdict(_interval(first, table), least=first.least)
+
+
+def _interval(finding: Finding, table: Table) -> Interval | None:
   numbers = finding.differences(table)
-  if not numbers:
-    return UNDECIDED
-  return verdict(interval(numbers), least=finding.least)
+  return interval(numbers) if numbers else None
 
 
 def _shown(found: Interval, unit: str) -> str:

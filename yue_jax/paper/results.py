@@ -8,7 +8,7 @@ A line counts while the claim still has its case. Lines of cases whose settings
 have changed are dropped when the file is opened to be written.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import pathlib
 from typing import Any
 
@@ -113,5 +113,11 @@ class Table:
     self, name: str, *, of: str, minus: str, x: float | None = None
   ) -> list[float]:
     """A value of one arm less that of another, for seeds that have both."""
-    first, second = self.by_seed(name, of, x), self.by_seed(name, minus, x)
-    return [first[seed] - second[seed] for seed in first if seed in second]
+    return paired(self.by_seed(name, of, x), self.by_seed(name, minus, x))
+
+
+def paired(
+  first: Mapping[int, float], second: Mapping[int, float]
+) -> list[float]:
+  """The first less the second, for the seeds that both have."""
+  return [first[seed] - second[seed] for seed in first if seed in second]

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from yue_jax.data.sources.kinds import KIND_TRACKS, REFERENCE_MODES
-from yue_jax.paper.losses import clip_of
+from yue_jax.paper.losses import clip_of, mode_of
 from yue_jax.paper.trained import Trained, world_songs
 from yue_jax.references import MODE_TRACKS, Reference
 from yue_jax.sampling import queues, song
@@ -47,8 +47,9 @@ class Singing:
     sections: of the songs.
     songs: how many, from the held-out ones.
     good: a song is a good case when at most this share of its words is wrong.
-    temperature, top_p, top_k, guidance, penalty: of sampling, as in
-      `sampling.song.TrackSettings`; by default the model's own distribution.
+    temperature, top_p, top_k, penalty: as in `sampling.logits.Sampling`; by
+      default the model's own distribution.
+    guidance: of all sections, as in `sampling.song.TrackSettings`.
     seed: of the draws.
   """
 
@@ -69,7 +70,7 @@ class Singing:
     world = trained.world(self.sections)
     songs = trained.songs(self.sections, self.songs)
     drawn = world_songs(world, songs)
-    clips = self._clips(trained.encoded(songs), drawn)
+    clips = self._clips(trained, songs, drawn)
     prompts = [
       self._prompt(trained, *each) for each in zip(songs, clips, strict=True)
     ]
@@ -77,7 +78,7 @@ class Singing:
       vocals = self._sing(trained, world, prompts)
     values = scores(world, drawn, vocals, good=self.good)
     values["unreadable"] = self._unreadable(world, drawn)
-    if self._mode():
+    if mode_of(self.kind, self.unheard):
       values |= resemblance(world, clips, vocals)
     return values
 
@@ -87,16 +88,11 @@ class Singing:
     own = [getattr(song, track)[0].astype(np.int64) for song in drawn]
     return float(_edits(world, drawn, own).mean())
 
-  def _mode(self) -> str:
-    modes = REFERENCE_MODES.get(self.kind, (self.unheard,))
-    if len(modes) > 1:
-      raise ValueError(f"kind={self.kind!r} has several modes; name one")
-    return modes[0]
-
-  def _clips(self, encoded, drawn) -> list["Clip | None"]:
-    mode = self._mode()
+  def _clips(self, trained, songs, drawn) -> list["Clip | None"]:
+    mode = mode_of(self.kind, self.unheard)
     if not mode:
       return [None] * len(drawn)
+    encoded = trained.encoded(songs)
     clips = [
       Clip(own, clip_of(song, number, mode))
       for number, (song, own) in enumerate(zip(encoded, drawn, strict=True))
@@ -121,11 +117,17 @@ class Singing:
     frames = round(_SLACK * world.cfg.max_section_frames)
     if self.kind == "prefix":
       frames *= self.sections
-    rows = [self._row(trained, prompt) for prompt in prompts]
+    settings = song.TrackSettings(
+      min_frames=1,
+      max_frames=frames,
+      first_guidance=self.guidance,
+      later_guidance=self.guidance,
+    )
+    rows = [self._row(trained, prompt, settings) for prompt in prompts]
     decoded = decode(
       trained.decoder,
       rows,
-      [_rule(trained.vocab, tracks=tracks, frames=frames)],
+      [song.section_rule(trained.vocab, settings, tracks=tracks)],
       sampling=Sampling(
         temperature=self.temperature,
         top_p=self.top_p,
@@ -139,14 +141,13 @@ class Singing:
       for row, result in zip(rows, decoded, strict=True)
     ]
 
-  def _row(self, trained: Trained, prompt: Prompt) -> queues.Row:
+  def _row(
+    self, trained: Trained, prompt: Prompt, settings: song.TrackSettings
+  ) -> queues.Row:
     vocab = trained.vocab
     if self.kind == "prefix":
       forced = queues.forced([*prompt.head, vocab.soa, vocab.xcodec])
       return queues.join([forced, queues.sampled(0, guidance=self.guidance)])
-    settings = song.TrackSettings(
-      first_guidance=self.guidance, later_guidance=self.guidance
-    )
     return song.track_row(
       prompt,
       vocab,
@@ -258,16 +259,6 @@ def copied_frames(
   ):
     copied[start : start + least] = True
   return copied
-
-
-def _rule(vocab: Vocab, *, tracks: int, frames: int) -> queues.Rule:
-  """Codes of the tracks in turn, one frame at least, then <EOA>."""
-  return queues.Rule(
-    cycle=(vocab.codebook(0),) * tracks,
-    maximum=tracks * frames,
-    minimum=tracks,
-    stop=vocab.eoa,
-  )
 
 
 def _sound(row: queues.Row, result: Decoded, vocab: Vocab) -> np.ndarray:

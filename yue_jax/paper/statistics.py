@@ -12,7 +12,7 @@ import math
 
 # 97.5 % quantiles of Student's t, by degrees of freedom from 1 on.
 _T = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622)
-_NORMAL = 1.9600  # beyond; a few per cent too short at 10 degrees
+_NORMAL = 1.9600  # beyond; an eighth too short at 10 degrees
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold here", "undecided"
 
 

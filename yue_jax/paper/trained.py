@@ -7,12 +7,11 @@ import jax
 
 from yue_jax import config, sharding
 from yue_jax.encoding import EncodedSong, Phrases, encode_song
-from yue_jax.manifest import read_manifest
 from yue_jax.model import Decoder
 from yue_jax.paper import corpora
 from yue_jax.paper.cases import Run
 from yue_jax.sampling import stages
-from yue_jax.songs import Song, song_from_row
+from yue_jax.songs import Song
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.vocab import Vocab
 from yue_jax.world import corpus as world_corpus
@@ -52,13 +51,7 @@ class Trained:
   def songs(self, sections: int, count: int) -> list[Song]:
     """The first held-out songs with so many sections."""
     path = self._corpus / f"songs/heldout-{sections}/songs.jsonl"
-    rows = [row for _, row in read_manifest(path)][:count]
-    if len(rows) < count:
-      raise ValueError(f"{count} songs asked for, but {path} has {len(rows)}")
-    return [
-      song_from_row(row, path.parent, rules=corpora.rules(), vocab=self.vocab)
-      for row in rows
-    ]
+    return list(world_corpus.read_songs(path, count, vocab=self.vocab))
 
   def encoded(self, songs: list[Song]) -> list[EncodedSong]:
     return [

@@ -7,7 +7,7 @@ import math
 
 from yue_jax.config import REMAT, MeshConfig, RunConfig
 from yue_jax.planner.estimate import Estimate, Traced, estimate, trace
-from yue_jax.planner.plan import Layout, layout_of
+from yue_jax.planner.plan import Layout, layout_of, mesh_of
 from yue_jax.planner.topology import Topology
 from yue_jax.sharding import check_divisible
 
@@ -46,6 +46,17 @@ def estimates(
     few, more = traced[alike]
     of_rows = few.at(rows, more)
     yield candidate, estimate(candidate, topology, phase, of_rows)
+
+
+def estimate_of(cfg: RunConfig, topology: Topology, phase: int) -> Estimate:
+  """The config's own layout, estimated.
+
+  Raises:
+    ValueError: mesh, model and topology do not fit each other.
+  """
+  mesh_of(cfg, topology)  # says what does not fit
+  [(_, its)] = estimates(cfg, topology, phase, vary=())
+  return its
 
 
 def layouts(

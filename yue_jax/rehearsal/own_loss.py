@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from yue_jax.data.samples import Sample, empty_sample
+from yue_jax.data.samples import Sample, join_apart
+from yue_jax.data.sources.source import Part
 from yue_jax.documents import cot
 from yue_jax.encoding import EncodedSection, EncodedSong, Phrases
 from yue_jax.rehearsal.given import Given
@@ -37,15 +38,10 @@ class OwnSongs:
     return len(self._documents)
 
   def sample(self, number: int) -> Sample:
-    sample, document = empty_sample(self.context), self._documents[number]
+    document = self._documents[number]
     length = min(len(document), self.context)
-    ids, streams = document.read(0, length)
-    sample["inputs"][:length] = ids
-    sample["targets"][: length - 1] = ids[1:]
-    sample["streams"][: length - 1] = streams[1:]
-    sample["segments"][:length] = 1
-    sample["positions"][:length] = np.arange(length)
-    return sample
+    part = Part(*document.read(0, length), 0, length)
+    return join_apart([part], self.context)
 
 
 def document(

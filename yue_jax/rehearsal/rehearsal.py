@@ -11,12 +11,11 @@ A song depends on the weights, its lyrics and its seed (`rehearsal.seed` plus
 its number), and on no song or step before.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 import dataclasses
 import functools
 import itertools
 import logging
-from typing import Any
 
 from etils import epath
 from flax import nnx
@@ -31,20 +30,19 @@ from yue_jax.data.pipeline import eval_batches
 from yue_jax.encoding import Phrases
 from yue_jax.losses import N_STREAMS
 from yue_jax.rehearsal import folder
-from yue_jax.rehearsal.given import Given, read_given
+from yue_jax.rehearsal.given import read_given
 from yue_jax.rehearsal.own_loss import OwnSongs, document
-from yue_jax.rehearsal.world_words import WorldWords
+from yue_jax.rehearsal.world_words import WorldWords, error_rate
 from yue_jax.sampling.logits import Sampling
 from yue_jax.sampling.passes import check_room
-from yue_jax.sampling.song import SongSection, TrackSettings, generate_tracks
+from yue_jax.sampling.song import Songs, TrackSettings, generate_tracks
+from yue_jax.sampling.song_folder import spans
 from yue_jax.sharding import SPECS
 from yue_jax.tokenizer import Tokenizer
 from yue_jax.train.state import decoder_graph
 from yue_jax.train.step import make_eval_step
-from yue_jax.world.lyrics import error_rate
 
 _log = logging.getLogger(__name__)
-Sung = list[list[SongSection]]
 
 
 class Rehearsal:
@@ -115,14 +113,14 @@ class Rehearsal:
     figures |= self._own_losses(params, sung)
     read = [self._words.sung(s) for s in sung] if self._words else None
     if read is not None:
-      figures["lyric_error_rate"] = _error_rate(self._true, read)
+      figures["lyric_error_rate"] = error_rate(self._true, read)
     alive()
     if jax.process_index() == 0:
       self._write(step, sung, read)
     _log.info("step %d songs: %s", step, figures)
     return figures
 
-  def _own_losses(self, params: dict, sung: Sung) -> dict[str, float]:
+  def _own_losses(self, params: dict, sung: Songs) -> dict[str, float]:
     documents = [
       document(song, s, vocab=self._cfg.vocab, phrases=self._phrases)
       for song, s in zip(self._given, sung, strict=True)
@@ -140,7 +138,7 @@ class Rehearsal:
       tokens += sums["tokens"]
     return metrics.losses_by_stream(nats, tokens)
 
-  def _write(self, step: int, sung: Sung, read: list | None) -> None:
+  def _write(self, step: int, sung: Songs, read: list | None) -> None:
     root = folder.step_folder(self._run_dir, step)
     for number, (song, sections) in enumerate(
       zip(self._given, sung, strict=True)
@@ -153,12 +151,12 @@ class Rehearsal:
         "seed": self._its.seed + number,
         "frames": len(tracks[0]),
         "seconds": len(tracks[0]) / FRAME_RATE,
-        "sections": _spans(song, sections),
+        "sections": spans(song.texts, sections),
       }
       wav = None
       if read is not None:
         true, words = self._true[number], read[number]
-        described["lyric_error_rate"] = error_rate(true, words)
+        described["lyric_error_rate"] = error_rate([true], [words])
         for span, said in zip(
           described["sections"], self._words.spelled(words), strict=True
         ):
@@ -223,7 +221,7 @@ def _merged(params: dict, dtype: np.dtype) -> dict:
   return jax.tree.map(lambda weight: weight.astype(dtype), lora.merge(params))
 
 
-def _durations(sung: Sung, max_frames: int) -> dict[str, float]:
+def _durations(sung: Songs, max_frames: int) -> dict[str, float]:
   frames = [[len(section.vocal) for section in song] for song in sung]
   seconds = np.array([sum(song) for song in frames]) / FRAME_RATE
   cut = [length >= max_frames for length in itertools.chain(*frames)]
@@ -233,19 +231,3 @@ def _durations(sung: Sung, max_frames: int) -> dict[str, float]:
     "max_seconds": float(seconds.max()),
     "unended": float(np.mean(cut)),
   }
-
-
-def _error_rate(true: Sequence, read: Sequence) -> float:
-  """Over all sections of all songs."""
-  chain = itertools.chain.from_iterable
-  return error_rate(list(chain(true)), list(chain(read)))
-
-
-def _spans(
-  song: Given, sections: Sequence[SongSection]
-) -> list[dict[str, Any]]:
-  ends = np.cumsum([len(section.vocal) for section in sections]).tolist()
-  return [
-    {"text": text, "start": start, "end": end}
-    for text, start, end in zip(song.texts, [0, *ends[:-1]], ends, strict=True)
-  ]

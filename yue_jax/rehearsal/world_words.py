@@ -1,6 +1,7 @@
 """Words read back from what was sung, in the small world (see `world`)."""
 
 from collections.abc import Sequence
+import itertools
 import pathlib
 
 from yue_jax.sampling.song import SongSection
@@ -35,3 +36,9 @@ class WorldWords:
   def spelled(self, words: Words) -> list[str]:
     """As they are written: one text for every section."""
     return [" ".join(self.world.words[w] for w in section) for section in words]
+
+
+def error_rate(true: Sequence[Words], read: Sequence[Words]) -> float:
+  """Lyric error rate over all sections of all songs."""
+  chain = itertools.chain.from_iterable
+  return lyrics.error_rate(list(chain(true)), list(chain(read)))

@@ -17,10 +17,8 @@ from yue_jax.report import curves, html_page, png
 from yue_jax.report.curves import COLORS, Level, Series
 from yue_jax.report.runs import Run
 from yue_jax.report.songs import SOUND, Sample, Section
-from yue_jax.train.goodput import KINDS
 from yue_jax.vocab import Stream
 
-SPENT = (*KINDS, "lost", "down")
 _SHADES = ("#7d8590", "#b07aa1", "#edc948", "#3b8f5a", "#4e79a7", "#76b7b2",
            "#e15759", "#59636e")  # fmt: skip
 _GAP = 1  # rows between the codes of two tracks
@@ -252,9 +250,9 @@ def _time(runs: Sequence[Run]) -> str:
       f"{run.name}: {run.time.total / 3600:.2f} h,"
       f" {run.time.lost_steps:,} steps taken again",
       {
-        kind: (round(1000 * run.time.seconds[kind]), _SHADES[n])
-        for n, kind in enumerate(SPENT)
-        if run.time.seconds[kind]
+        kind: (round(1000 * spent), _SHADES[n])
+        for n, (kind, spent) in enumerate(run.time.seconds.items())
+        if spent
       },
     )
     for run in timed

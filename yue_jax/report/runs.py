@@ -18,7 +18,7 @@ from typing import Any
 from yue_jax import config
 from yue_jax.config import RunConfig
 from yue_jax.json_lines import Record, read_lines
-from yue_jax.phases import steps_by_phase
+from yue_jax.phases import places
 from yue_jax.train.goodput import Summary, summarise
 
 Bounds = Mapping[str, Mapping[str, float]]  # "floor", "baseline" by stream
@@ -37,7 +37,6 @@ class Run:
     time: where it went; None if that was not written down.
     bounds: nats per token by stream: of a perfect model ("floor"), and of one
       that knows less ("baseline"); empty where they are not known.
-    missing: what its directory does not hold, in words.
   """
 
   name: str
@@ -48,20 +47,26 @@ class Run:
   rehearsals: list[Record]
   time: Summary | None
   bounds: Bounds
-  missing: tuple[str, ...]
 
   @property
   def step(self) -> int:
     """The last one that is written down."""
     return self.train[-1]["step"] if self.train else 0
 
+  @property
+  def missing(self) -> tuple[str, ...]:
+    """What its directory does not hold, in words."""
+    there = {
+      "steps": self.train,
+      "evaluations": self.evaluations,
+      "goodput.jsonl": self.time,
+      "floors": self.bounds,
+    }
+    return tuple(what for what, found in there.items() if not found)
+
   def tokens(self, step: int) -> int:
     """Places in samples of the first steps."""
-    steps = steps_by_phase(self.config.phases, step)
-    return sum(
-      taken * phase.tokens_per_step
-      for phase, taken in zip(self.config.phases, steps, strict=True)
-    )
+    return places(self.config.phases, step)
 
 
 def read_runs(
@@ -109,13 +114,6 @@ def _read(path: pathlib.Path, name: str, scores: pathlib.Path | None) -> Run:
     if record["kind"].startswith("eval/"):
       held_out = record["kind"].removeprefix("eval/")
       evaluations.setdefault(held_out, []).append(record)
-  bounds = _bounds(path, scores)
-  there = {
-    "steps": train,
-    "evaluations": evaluations,
-    "goodput.jsonl": spent,
-    "floors": bounds,
-  }
   return Run(
     name=name,
     path=path,
@@ -124,8 +122,7 @@ def _read(path: pathlib.Path, name: str, scores: pathlib.Path | None) -> Run:
     evaluations=evaluations,
     rehearsals=[r for r in records if r["kind"] == "songs"],
     time=summarise(spent) if spent else None,
-    bounds=bounds,
-    missing=tuple(what for what, found in there.items() if not found),
+    bounds=_bounds(path, scores),
   )
 
 

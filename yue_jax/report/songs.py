@@ -11,13 +11,18 @@ as tools/decode_audio.py writes them; those of tools/render_world.py lie in
 from collections.abc import Mapping
 import dataclasses
 import itertools
-import json
 import pathlib
 from typing import Any
 
 import numpy as np
 
-from yue_jax.sampling.song_folder import TRACKS, load_codes
+from yue_jax.sampling.song_folder import (
+  TRACKS,
+  UNFINISHED,
+  WHOLE,
+  load_codes,
+  read_description,
+)
 
 # By the suffix of a sound file, what a browser is told.
 SOUND = {
@@ -26,7 +31,6 @@ SOUND = {
   ".mp3": "audio/mpeg",
   ".ogg": "audio/ogg",
 }
-_WHOLE, _UNFINISHED = "song.json", "song.json.unfinished"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +78,7 @@ def folders_in(*roots: pathlib.Path) -> list[pathlib.Path]:
     path.parent
     for root in roots
     for depth in ("", "*/", "*/*/")
-    for name in (_WHOLE, _UNFINISHED)
+    for name in (WHOLE, UNFINISHED)
     for path in root.glob(depth + name)
   }
   return sorted(found, key=lambda f: (-_step(f), len(f.parts), f))
@@ -103,8 +107,10 @@ def read_sample(folder: pathlib.Path) -> Sample:
     ValueError: its files are damaged, or do not belong together.
     OSError: one of them is missing.
   """
-  whole = (folder / _WHOLE).is_file()
-  song = _described(folder / (_WHOLE if whole else _UNFINISHED))
+  whole = (folder / WHOLE).is_file()
+  song = read_description(
+    folder / (WHOLE if whole else UNFINISHED), {"tags", "sections"}
+  )
   spans = _spans(song)
   sections = _cut(_codes(folder, whole), spans, folder) if spans else ()
   return Sample(
@@ -119,20 +125,6 @@ def _sounds(folder: pathlib.Path) -> tuple[pathlib.Path, ...]:
     *sorted(p for p in folder.iterdir() if p.suffix.lower() in SOUND),
     *(rendered / name for name in names if (rendered / name).is_file()),
   )
-
-
-def _described(path: pathlib.Path) -> dict[str, Any]:
-  try:
-    song = json.loads(path.read_text("utf-8"))
-  except ValueError as error:
-    raise ValueError(f"{path} is damaged: {error}") from error
-  missing = {"tags", "sections"} - (song.keys() if song else set())
-  if missing:
-    raise ValueError(
-      f"{path} says nothing of {sorted(missing)}; expected one of"
-      " tools/generate.py"
-    )
-  return song
 
 
 def _spans(song: Mapping[str, Any]) -> list[Mapping[str, Any]]:

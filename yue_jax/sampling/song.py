@@ -143,12 +143,14 @@ def generate_tracks(
   return songs
 
 
-def section_rule(vocab: Vocab, settings: TrackSettings) -> Rule:
-  """What a section may sound like: codes of both tracks in turn, then EOA."""
+def section_rule(
+  vocab: Vocab, settings: TrackSettings, *, tracks: int = 2
+) -> Rule:
+  """What a section may sound like: codes of the tracks in turn, then EOA."""
   return Rule(
-    cycle=(vocab.codebook(0), vocab.codebook(0)),
-    maximum=2 * settings.max_frames,
-    minimum=2 * settings.min_frames,
+    cycle=(vocab.codebook(0),) * tracks,
+    maximum=tracks * settings.max_frames,
+    minimum=tracks * settings.min_frames,
     stop=vocab.eoa,
   )
 

@@ -12,7 +12,7 @@ replaced in one move, and what a JSON file describes is there before it is: a
 folder with song.json is whole, whatever happened meanwhile.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 import dataclasses
 import hashlib
 import json
@@ -26,7 +26,7 @@ from yue_jax.tracks import FILES
 from yue_jax.whole_directory import whole_file
 
 TRACKS = tuple(FILES.values())  # the vocal, the backing track
-_WHOLE, _UNFINISHED = "song.json", "song.json.unfinished"
+WHOLE, UNFINISHED = "song.json", "song.json.unfinished"
 # What a song depends on, of the entries of its JSON file; its texts as well.
 _DECIDING = (
   *("tags", "seed", "settings", "reference", "given"),
@@ -59,11 +59,11 @@ def read_song(folder: pathlib.Path) -> StoredSong | None:
   Raises:
     ValueError: the folder's files do not belong together.
   """
-  for name in (_WHOLE, _UNFINISHED):
+  for name in (WHOLE, UNFINISHED):
     if (folder / name).exists():
-      description = _read_description(folder / name)
+      description = read_description(folder / name, {"sections", *_DECIDING})
       sections = _read_sections(folder, description["sections"])
-      return StoredSong(description, sections, name == _WHOLE)
+      return StoredSong(description, sections, name == WHOLE)
   return None
 
 
@@ -78,8 +78,8 @@ def write_sections(
   if sections:
     tracks = [np.concatenate(t)[None] for t in zip(*sections, strict=True)]
     _write_tracks(folder / "stage1", tracks)
-  spans = {"sections": _spans(texts, sections)}
-  _write_json(folder / _UNFINISHED, {**spans, **description})
+  sung = {"sections": spans(texts, sections)}
+  _write_json(folder / UNFINISHED, {**sung, **description})
 
 
 def write_whole(
@@ -100,11 +100,11 @@ def write_whole(
   _write_tracks(folder / "stage2", tracks)
   described = {
     "frames": tracks[0].shape[1],
-    "sections": _spans(texts, sections),
+    "sections": spans(texts, sections),
     **description,
   }
-  _write_json(folder / _WHOLE, described)
-  (folder / _UNFINISHED).unlink(missing_ok=True)
+  _write_json(folder / WHOLE, described)
+  (folder / UNFINISHED).unlink(missing_ok=True)
   return described
 
 
@@ -156,15 +156,15 @@ def load_codes(path: pathlib.Path) -> np.ndarray:
   return np.atleast_2d(codes)
 
 
-def _spans(
+def spans(
   texts: Sequence[str], sections: Sequence[SongSection]
 ) -> list[dict[str, Any]]:
   """The text of every section, and the frames of those that are sung."""
   ends = np.cumsum([len(section.vocal) for section in sections]).tolist()
-  spans: list[dict[str, Any]] = [{"text": text} for text in texts]
-  for span, start, end in zip(spans, [0, *ends], ends, strict=False):
+  found: list[dict[str, Any]] = [{"text": text} for text in texts]
+  for span, start, end in zip(found, [0, *ends], ends, strict=False):
     span.update(start=start, end=end)
-  return spans
+  return found
 
 
 def _read_sections(
@@ -187,12 +187,19 @@ def _read_sections(
   )
 
 
-def _read_description(path: pathlib.Path) -> dict[str, Any]:
+def read_description(
+  path: pathlib.Path, wanted: Collection[str]
+) -> dict[str, Any]:
+  """The JSON file of a song, which must have these entries.
+
+  Raises:
+    ValueError: it is damaged, or lacks some.
+  """
   try:
     description = json.loads(path.read_text("utf-8"))
   except ValueError as error:
     raise ValueError(f"{path} is damaged: {error}") from error
-  missing = sorted({"sections", *_DECIDING} - description.keys())
+  missing = sorted(set(wanted) - (description or {}).keys())
   if missing:
     raise ValueError(
       f"{path} says nothing of {missing}; expected one of tools/generate.py"

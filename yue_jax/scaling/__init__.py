@@ -15,10 +15,11 @@
     plot        what is drawn of it (the extra [plots])
     planted     tables of runs of a law that is known
     bias        how far parabolas are off on such tables; bias_page shows it
+                (the extra [plots])
 
-NumPy only. Sizes N are counted as the caller counts them, with embeddings or
-without; tokens D are those trained on; FLOPs are the project's
-(`yue_jax.accounting`); losses are nats per token. A typical use:
+NumPy only, but for these two. Sizes N are counted as the caller counts them,
+with embeddings or without; tokens D are those trained on; FLOPs are the
+project's (`yue_jax.accounting`); losses are nats per token. A typical use:
 
     runs = Runs(parameters, tokens, flops, loss)
     fitted = fitting.fit(runs)

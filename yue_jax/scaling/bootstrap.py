@@ -1,11 +1,13 @@
-"""Samples of runs drawn with replacement, and intervals from them."""
+"""Samples of runs drawn with replacement."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-LEVEL = 0.95  # of intervals
-DRAWS = 1000
+# Intervals are those of evaluations.
+from yue_jax.evaluation.estimates import DRAWS as DRAWS
+from yue_jax.evaluation.estimates import LEVEL as LEVEL
+from yue_jax.evaluation.estimates import interval as interval
 
 
 def resample(
@@ -37,9 +39,3 @@ def resample(
       enough &= (drawn @ indicator > 0).sum(1) >= least
     counts = np.concatenate([counts, drawn[enough]])
   return counts[:draws]
-
-
-def interval(draws: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-  """(low, high) of the middle share `level` of bootstrap draws."""
-  low, high = np.quantile(draws, ((1 - level) / 2, (1 + level) / 2))
-  return float(low), float(high)

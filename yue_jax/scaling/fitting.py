@@ -45,14 +45,12 @@ class Recommendation:
   """The best division of a budget, each with its interval.
 
   Attributes:
-    flops: the budget.
-    beyond: how many times the FLOPs of the largest run that is.
+    beyond: how many times the FLOPs of the largest run the budget is.
     parameters, tokens, loss: of least loss.
     parameters_interval, tokens_interval, loss_interval: (low, high); of the
       sampling of runs alone, were the form of the law true out there.
   """
 
-  flops: float
   beyond: float
   parameters: float
   tokens: float
@@ -114,7 +112,6 @@ def recommend(
     _best(law, flops, fitted.cost) for law in (fitted.law, fitted.draws)
   )
   return Recommendation(
-    float(flops),
     beyond,
     **{name: float(value) for name, value in best.items()},
     **{f"{name}_interval": interval(v) for name, v in drawn.items()},

@@ -169,19 +169,6 @@ def cells_of(
   return cells
 
 
-def axes_of(rows: Iterable[Row]) -> dict[str, list]:
-  """By axis that varies, its values."""
-  values: dict[str, set] = {}
-  for row in rows:
-    for axis, value in row.get("axes", {}).items():
-      values.setdefault(axis, set()).add(value)
-  return {
-    axis: sorted(found, key=lambda value: (str(type(value)), value))
-    for axis, found in values.items()
-    if len(found) > 1
-  }
-
-
 def _groups(rows: Iterable[Row], axes: Sequence[str]) -> dict[tuple, list[Row]]:
   """Rows that differ along some axes only, by the values of all others."""
   groups: dict[tuple, list[Row]] = {}

@@ -90,6 +90,4 @@ def _with_interval(value: float, sums: np.ndarray, draws: int) -> Bounded:
   both, xs, ys = sums @ times.T  # (draws,) each
   varies = (xs > 0) & (ys > 0)
   drawn = both[varies] / np.sqrt(xs[varies] * ys[varies])
-  tails = (1 - estimates.LEVEL) / 2, (1 + estimates.LEVEL) / 2
-  low, high = np.quantile(drawn, tails)
-  return Bounded(value, float(low), float(high))
+  return Bounded(value, *estimates.interval(drawn))

@@ -105,7 +105,7 @@ def find_prompts(
       description = path.with_name("song.json")
       if path.stem not in _STEMS or not description.is_file():
         continue
-      prompt = _described(json.loads(description.read_text()), description)
+      prompt = _described(_object(description), description)
       if prompts.setdefault(name, prompt) != prompt:
         raise ValueError(
           f"{description}: song {name} was made from another prompt than that"

@@ -13,7 +13,7 @@ Any configs can be run side by side, whether or not a sweep made them:
     outcomes = running.run_all({"a": cfg, "b": other}, out, parallel=2)
     outcomes["a"].status  # "done"
 
-and any finished ones become a table, from which laws are fitted:
+and those of a sweep a table, finished or not, from which laws are fitted:
 
     rows = results.gather(sweep, out)
     results.write(rows, out)  # results.jsonl and results.csv

@@ -13,8 +13,11 @@ import dataclasses
 import re
 from typing import Any
 
+import ml_collections
+
 from yue_jax import config
 from yue_jax.config import RunConfig
+from yue_jax.config_tables import plain
 
 Value = int | float | str | bool
 Apply = Callable[[dict[str, Any], Value], None]
@@ -178,7 +181,7 @@ class Sweep:
       yield from self._combinations({**chosen, axis.name: value})
 
   def _run(self, name: str, values: dict[str, Value]) -> Run:
-    tree = _copied(config.to_json(self.base))
+    tree = plain(config.to_json(self.base))
     try:
       for axis in self.axes:
         axis.apply(tree, values[axis.name])
@@ -200,6 +203,15 @@ class Sweep:
       f"loss={self.loss!r} is of no held-out set; data.evaluation has"
       f" {sorted(known)}, and data.heldout is 0"
     )
+
+
+def config_of(
+  get_sweep: Callable[..., Sweep], run: str
+) -> ml_collections.ConfigDict:
+  """What get_config of a sweep's file returns, of "RUN" or "VARIANT/RUN"."""
+  variant, slash, name = run.rpartition("/")  # names of runs have none
+  made = (get_sweep(variant) if slash else get_sweep()).run(name)
+  return ml_collections.ConfigDict(config.to_json(made.config))
 
 
 def name_of(values: Mapping[str, Value]) -> str:
@@ -278,12 +290,3 @@ def _word(axis: str, value: Value) -> str:
     f"axis {axis!r} has the value {value!r}; expected a finite number, true or"
     " false, or a word of letters, digits and ._+-"
   )
-
-
-def _copied(tree: Any) -> Any:
-  """Tables and lists that may be changed."""
-  if isinstance(tree, dict):
-    return {k: _copied(v) for k, v in tree.items()}
-  if isinstance(tree, list | tuple):
-    return [_copied(v) for v in tree]
-  return tree

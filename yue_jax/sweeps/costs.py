@@ -5,7 +5,7 @@ import dataclasses
 
 from yue_jax import accounting
 from yue_jax.config import RunConfig
-from yue_jax.phases import steps_by_phase
+from yue_jax.phases import places, steps_by_phase
 from yue_jax.planner import search
 from yue_jax.planner.estimate import Estimate
 from yue_jax.planner.topology import Topology
@@ -28,14 +28,14 @@ class Work:
 
 def work_of(cfg: RunConfig) -> Work:
   """Counted from the config; opens no data."""
-  tokens, flops = 0, 0.0
   steps = steps_by_phase(cfg.phases, cfg.last_step)
-  for phase, taken in zip(cfg.phases, steps, strict=True):
-    added = taken * phase.tokens_per_step
-    tokens += added
-    flops += added * accounting.train_flops_per_token(
-      cfg.model, phase.context, cfg.lora
-    )
+  flops = sum(
+    taken
+    * phase.tokens_per_step
+    * accounting.train_flops_per_token(cfg.model, phase.context, cfg.lora)
+    for phase, taken in zip(cfg.phases, steps, strict=True)
+  )
+  tokens = places(cfg.phases, cfg.last_step)
   return Work(steps=cfg.last_step, tokens=tokens, flops=flops)
 
 
@@ -93,6 +93,5 @@ class Pricing:
     shape = its.context, its.samples, its.microbatches
     key = repr((cfg.model, cfg.mesh, cfg.optimizer, cfg.loss, cfg.lora, shape))
     if key not in self._known:
-      found = search.estimates(cfg, self._topology, number, vary=())
-      [(_, self._known[key])] = found
+      self._known[key] = search.estimate_of(cfg, self._topology, number)
     return self._known[key]

@@ -28,21 +28,15 @@ from etils import epath
 from yue_jax import config
 from yue_jax.checkpoint import finished_steps
 from yue_jax.config import RunConfig
-from yue_jax.continuation import differences
+from yue_jax.continuation import LAYOUT, differences
 from yue_jax.json_lines import Record, read_lines
 
-STATUSES = ("missing", "unfinished", "failed", "diverged", "done")
 GAVE_UP = "FloatingPointError"  # as the trainer ends when it diverges
 _LAST = 0.1  # of the records
 _ATTEMPT = "attempt.json"
-# How the work is laid out, how it is kept and what is shown of it.
+# How the work is laid out, and how it is kept.
 _MAY_CHANGE = (
-  "mesh.*",
-  "model.remat",
-  "model.offload*",
-  "model.attention",
-  "loss.chunk",
-  "phases[*].microbatches",
+  *LAYOUT,
   "train.checkpoint_every",
   "train.checkpoint_minutes",
   "train.keep_*",
@@ -53,7 +47,7 @@ _MAY_CHANGE = (
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """Status (of `STATUSES`), and in words why, where it is not plain."""
+  """Status (see the module), and in words why, where it is not plain."""
 
   status: str
   reason: str = ""

@@ -32,7 +32,7 @@ from etils import epath
 from yue_jax import accounting
 from yue_jax.config import RunConfig
 from yue_jax.json_lines import Record, read_lines
-from yue_jax.phases import steps_by_phase
+from yue_jax.phases import places
 from yue_jax.sweeps.axes import Run, Sweep
 from yue_jax.sweeps.outcomes import Outcome, final_loss, outcomes_of
 from yue_jax.train.goodput import summarise
@@ -100,21 +100,14 @@ def trained(cfg: RunConfig, train: Sequence[Record]) -> tuple[int, float]:
   tokens, flops = 0.0, 0.0
   ends = [0, *(record["step"] for record in train)]
   for (begin, end), record in zip(itertools.pairwise(ends), train, strict=True):
-    added = record["fill"] * (places(cfg, end) - places(cfg, begin))
+    added = record["fill"] * (
+      places(cfg.phases, end) - places(cfg.phases, begin)
+    )
     tokens += added
     flops += added * accounting.train_flops_per_token(
       cfg.model, record["mean_segment"], cfg.lora
     )
   return round(tokens), flops
-
-
-def places(cfg: RunConfig, step: int) -> int:
-  """Places for tokens in the first `step` steps of a run, padding included."""
-  steps = steps_by_phase(cfg.phases, step)
-  return sum(
-    phase.tokens_per_step * taken
-    for phase, taken in zip(cfg.phases, steps, strict=True)
-  )
 
 
 def write(rows: Sequence[Row], out: epath.PathLike) -> None:

@@ -16,12 +16,16 @@ import pathlib
 
 import numpy as np
 
+from yue_jax.manifest import read_manifest
+from yue_jax.songs import Rules, Song, song_from_row
 from yue_jax.tokenizer import Tokenizer, train_tokenizer
+from yue_jax.vocab import Vocab
 from yue_jax.world import manifest
 from yue_jax.world.config import WorldConfig
 from yue_jax.world.generator import World, WorldSong
 
 SPLITS = ("train", "heldout")
+RULES = Rules(min_section_seconds=0.02)  # one frame is the shortest section
 _CHUNK = 500  # songs drawn at once; changing it changes all songs
 _TRIES = 20  # draws per held-out song before the world counts as too small
 _FORMAT = 1
@@ -32,6 +36,20 @@ def draw(world: World, split: str, *, seed: int) -> Iterator[WorldSong]:
   for chunk in itertools.count():
     rng = np.random.default_rng([seed, SPLITS.index(split), chunk])
     yield from world.draw(rng, songs=_CHUNK)
+
+
+def read_songs(
+  path: pathlib.Path, count: int, *, vocab: Vocab
+) -> Iterator[Song]:
+  """The first songs of a manifest, with the codes of their tracks.
+
+  Raises ValueError if it has fewer.
+  """
+  rows = [row for _, row in itertools.islice(read_manifest(path), count)]
+  if len(rows) < count:
+    raise ValueError(f"{count} songs asked for, but {path} has {len(rows)}")
+  for row in rows:
+    yield song_from_row(row, path.parent, rules=RULES, vocab=vocab)
 
 
 def lyrics_of(song: WorldSong) -> set[tuple[int, ...]]:

@@ -36,7 +36,12 @@ class Track:
   size: int
 
   def __post_init__(self):
-    self._expect(range(self.size))
+    codes = self.codes
+    if codes.size and not 0 <= codes.min() <= codes.max() < self.size:
+      raise ValueError(
+        f"a track with codes from {codes.min()} to {codes.max()}, expected"
+        f" 0 to {self.size - 1}: not a song of this world"
+      )
 
   def likelihood(self, frame: int) -> np.ndarray:
     """Probability of the code of a frame, by state (broadcastable)."""
@@ -47,17 +52,6 @@ class Track:
 
   def _of_clean(self, heard: np.ndarray) -> np.ndarray:
     return self.noise / self.size + (1 - self.noise) * (self.clean == heard)
-
-  def _expect(self, allowed: range) -> None:
-    codes = self.codes
-    if (
-      codes.size
-      and not allowed[0] <= codes.min() <= codes.max() <= (allowed[-1])
-    ):
-      raise ValueError(
-        f"a track with codes from {codes.min()} to {codes.max()}, expected"
-        f" {allowed[0]} to {allowed[-1]}: not a song of this world"
-      )
 
 
 class MaskedTrack(Track):

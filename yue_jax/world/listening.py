@@ -21,7 +21,8 @@ _SLIP = 0.05  # share of chord frames that need not fit a genre
 def pitch(world: World, vocal: np.ndarray) -> np.ndarray:
   """F0 in Hz, two values a frame; 0 where the code is no vocal one.
 
-  Syllables are semitones, and each singer begins a fourth above the last.
+  Syllables are semitones, and each singer begins a fourth above the last: a
+  rule to try metrics with, and not the notes that `singer` sings.
   """
   cfg = world.cfg
   singer, within = np.divmod(vocal.astype(np.int64), cfg.singer_codes)

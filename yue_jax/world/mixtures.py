@@ -21,7 +21,7 @@ import dataclasses
 
 import numpy as np
 
-from yue_jax.world import floors, sections
+from yue_jax.world import floors, nats, sections
 from yue_jax.world.generator import World, WorldSong
 
 
@@ -56,16 +56,8 @@ def cot(world: World, songs: Sequence[WorldSong]) -> list[MixtureNats]:
     vocal = sections.mix(sections.sung_masked(world, heard))
     backing = sections.mix(sections.played_masking(world, heard, genre))
     return [
-      _unpadded(song, own + others)
+      MixtureNats(*nats.unpadded(song, own + others))
       for song, own, others in zip(songs, vocal, backing, strict=True)
     ]
 
   return floors.in_chunks(chunk, songs, belief_size=floors.belief_size(world))
-
-
-def _unpadded(song: WorldSong, nats: np.ndarray) -> MixtureNats:
-  """Of (S, T + 1) nats; <EOA> stands after the last frame of a section."""
-  lengths = np.diff(song.bounds)
-  sounding = np.arange(nats.shape[1]) < lengths[:, None]
-  ends = np.take_along_axis(nats, lengths[:, None], axis=1)[:, 0]
-  return MixtureNats(nats[sounding], ends)

@@ -75,19 +75,28 @@ def of_documents(
   """
   documents = []
   for song, vocal_st, backing_st in zip(songs, vocal, backing, strict=True):
-    lengths = np.diff(song.bounds)
-    sounding = np.arange(vocal_st.shape[1]) < lengths[:, None]
+    frames, end = unpadded(song, vocal_st)
     documents.append(
       DocumentNats(
         text=text,
-        vocal=vocal_st[sounding],
-        backing=backing_st[sounding],
-        end=np.take_along_axis(vocal_st, lengths[:, None], axis=1)[:, 0],
+        vocal=frames,
+        backing=unpadded(song, backing_st)[0],
+        end=end,
         counted_frames=np.ones(song.frames, bool),
-        counted_ends=np.ones(len(lengths), bool),
+        counted_ends=np.ones(len(end), bool),
       )
     )
   return documents
+
+
+def unpadded(
+  song: WorldSong, nats_st: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """(frames,) of all sections, and (S,) of what follows the last of each."""
+  lengths = np.diff(song.bounds)
+  sounding = np.arange(nats_st.shape[1]) < lengths[:, None]
+  end = np.take_along_axis(nats_st, lengths[:, None], axis=1)[:, 0]
+  return nats_st[sounding], end
 
 
 def outside(
