@@ -45,6 +45,9 @@ _CONTEXT = {
 class StoredArray:
   """An array on disk; `array[box]` reads, whole chunks at a time.
 
+  `array.start(box)` begins to read and gives what waits for the box, so that
+  one can be worked on while the next is on its way.
+
   Attributes:
     shape, dtype: of the array.
     chunk: shape of the pieces that are read as a whole.
@@ -57,13 +60,21 @@ class StoredArray:
     self.chunk = tuple(store.chunk_layout.read_chunk.shape)
 
   def __getitem__(self, box: Box) -> np.ndarray:
-    try:
-      return self._store[box].read().result()
-    except ValueError as error:
-      raise OSError(
-        f"{self._name} cannot be read; restore the checkpoint from a copy, or"
-        f" name another: {error}"
-      ) from error
+    return self.start(box)()
+
+  def start(self, box: Box) -> Callable[[], np.ndarray]:
+    reading = self._store[box].read()
+
+    def wait() -> np.ndarray:
+      try:
+        return reading.result()
+      except ValueError as error:
+        raise OSError(
+          f"{self._name} cannot be read; restore the checkpoint from a copy, or"
+          f" name another: {error}"
+        ) from error
+
+    return wait
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The mean of several checkpoints of a run, computed where it is read."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 
 import jax
@@ -45,11 +45,19 @@ class MeanArray:
     self.dtype = np.dtype(np.float32)
 
   def __getitem__(self, box: Box) -> np.ndarray:
-    total = self._arrays[0][box].astype(np.float64)
-    for array in self._arrays[1:]:
-      total += array[box]
-    total /= len(self._arrays)
-    return total.astype(np.float32)
+    return self.start(box)()
+
+  def start(self, box: Box) -> Callable[[], np.ndarray]:
+    first, *others = [array.start(box) for array in self._arrays]
+
+    def wait() -> np.ndarray:
+      total = first().astype(np.float64)
+      for other in others:
+        total += other()
+      total /= len(self._arrays)
+      return total.astype(np.float32)
+
+    return wait
 
 
 def _nature(weights: Weights) -> dict[str, object]:
