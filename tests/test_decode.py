@@ -128,8 +128,10 @@ def log_softmax(scores: np.ndarray) -> np.ndarray:
     # Prompts of more than one chunk, and one branch unguided.
     ([song(66), song(71), song(80, first=1)], GREEDY),
     ([song(66), song(71), song(80, first=1)], PENALIZED),
+    # One row: what is given between sections is fed two at a time.
+    ([song(66)], PENALIZED),
   ],
-  ids=["plain", "penalized", "guided", "guided_penalized"],
+  ids=["plain", "penalized", "guided", "guided_penalized", "alone"],
 )
 def test_greedy_equals_full_recomputation(decoder, rows, sampling):
   for row, got in zip(rows, run(decoder, rows, sampling), strict=True):
@@ -241,7 +243,7 @@ def test_one_program_for_queues_of_one_shape(decoder, monkeypatch):
   monkeypatch.setattr(Decoder, "extend", counted)
   for prompt in (18, 21, 32):  # in chunks of 16
     run(decoder, [song(prompt, first=1.3), *[song(50)] * 4], DRAWN)
-    assert len(traces) == 2  # the prompt's chunks, and the loop
+    assert len(traces) == 3  # the prompt's chunks; one token, and two at once
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -315,12 +317,33 @@ def test_only_guidance_with_a_penalty_needs_all_logits(decoder):
   assert ids(sampling=DRAWN, guided=True) == 192
 
 
-def test_what_is_read_grows_by_powers_of_two():
+def test_given_tokens_are_fed_beside_those_before(decoder, monkeypatch):
+  """A frame of four tokens, one of them given, takes three steps."""
+  widths, frames = [], 5
+  extend = Decoder.extend
+
+  def counted(decoder, cache, tokens, **given):
+    jax.debug.callback(lambda: widths.append(tokens.shape[1]))
+    return extend(decoder, cache, tokens, **given)
+
+  monkeypatch.setattr(Decoder, "extend", counted)
+  row = join([forced([70] * 10), *[forced([101]), sampled(1)] * frames])
+  # Not compiled before, and hence traced here.
+  mine = Sampling(temperature=0, repetition_penalty=1.2)
+  result, _ = run(decoder, [row, row], mine)
+  jax.effects_barrier()
+  assert len(result.tokens) == 10 + 4 * frames
+  # From the second frame on: what came before is in the prompt's chunks.
+  loop = widths[widths.index(2) :]
+  assert (loop.count(2), loop.count(1)) == (frames - 1, 2 * (frames - 1))
+
+
+def test_what_is_read_grows_by_halves():
   turns = range(256, 5000, 256)
   read = [decoding.slots_read(until, 4800) for until in turns]
-  assert set(read) == {1024, 2048, 4096, 4800}
+  assert set(read) == {1024, 1536, 2048, 3072, 4096, 4800}
   for until, slots in zip(turns, read, strict=True):
-    assert min(until, 4800) <= slots <= max(1024, 2 * until)
+    assert min(until, 4800) <= slots <= max(1024, 1.5 * until)
 
 
 def test_turns_change_nothing_and_show_what_there_is(decoder, monkeypatch):

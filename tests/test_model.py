@@ -142,8 +142,10 @@ def test_cached_decoding_equals_the_whole_pass(mesh):
 
   def decode(chunk):
     decoder = Decoder(tiny.MODEL, rngs=nnx.Rngs(0))
-    cache = jax.tree.map(
-      lambda x: x.at[:, :, :, 16:].set(jnp.nan), decoder.empty_cache(2, 24)
+    empty = decoder.empty_cache(2, 24)
+    cache = model.KVCache(
+      empty.keys.at[..., 16:].set(jnp.nan),
+      empty.values.at[:, :, :, 16:].set(jnp.nan),
     )
     outputs = []
     for start in range(0, 16, chunk):

@@ -85,7 +85,7 @@ def masked_attention(
 
 def cached_attention(
   q: Float[Array, "B T N H"],
-  k: Float[Array, "B K S H"],
+  k: Float[Array, "B K H S"],
   v: Float[Array, "B K S H"],
   mask: Bool[Array, "B T S"],
 ) -> Float[Array, "B T N H"]:
@@ -100,7 +100,7 @@ def cached_attention(
   # Queries and weights on the left, results as the products give them: what is
   # transposed has one token, and never so much as the slots.
   logits = jnp.einsum(
-    "BKGTH,BKSH->BKGTS",
+    "BKGTH,BKHS->BKGTS",
     jnp.moveaxis(q * h**-0.5, 1, 3),
     k,
     preferred_element_type=jnp.float32,

@@ -6,8 +6,8 @@ Two sections of a song, as entries of a queue and as what becomes of them:
   tokens    h  h  <SOA> <xcodec>  v b v b v b <EOA> e  t  <SOA> <xcodec>  v b ..
   slot      0  1  2     3         4 5 6 7 8 9 10    11 12 13    14        15
 
-Every row feeds one token per step, so token number s of every row lies in slot
-s of the cache, and s is its position. A row that is done idles until the
+All rows feed as many tokens in a step, so token number s of every row lies in
+slot s of the cache, and s is its position. A row that is done idles until the
 longest one is. The unconditional branch of guidance is a second cache row that
 is fed the same tokens but sees only those from the last forced one on: from
 <xcodec>, the last token of the prompt, as in the released code.
@@ -46,9 +46,11 @@ from yue_jax.sampling.turn import (
 from yue_jax.sharding import SPECS, on_mesh
 
 _CHUNK_TOKENS = 1024  # of all prompts together, fed at once
-_SLOT_MULTIPLE = 64  # songs of similar length share one program
+# Songs of similar length share one program. Slots lie last in the keys, and of
+# anything but whole registers (128 numbers) a TPU would make a copy to turn.
+_SLOT_MULTIPLE = 128
 _TURN = 256  # slots filled before the host is shown what there is
-_LEAST_READ = 1024  # slots of the cache; where more are filled, powers of two
+_LEAST_READ = 1024  # slots of the cache; where more are filled, `slots_read`
 _HEAD_MULTIPLE = 128  # ids, and of what the mesh cuts them into
 
 
@@ -77,8 +79,8 @@ def decode(
   What a row gives depends on its queue and its seed, and not (but for the
   rounding of differently shaped products) on the other rows.
   A program is compiled per number of rows, rules and slots (rounded up), per
-  ids that the rules span, per sampling, and for every power of two of slots
-  that are read; what is in the queues does not matter.
+  ids that the rules span, per sampling, and per number of slots that are read
+  (`slots_read`); what is in the queues does not matter.
 
   Args:
     seeds: (rows, any) non-negative integers; a row's are folded together.
@@ -143,8 +145,13 @@ def decode(
 
 
 def slots_read(until: int, slots: int) -> int:
-  """Slots that a step reads, all of them before `until`."""
-  return min(slots, max(_LEAST_READ, 1 << (until - 1).bit_length()))
+  """Slots that a step reads, all of them before `until`.
+
+  A power of two or one and a half of it: 1024, 1536, 2048, 3072, 4096, ...
+  """
+  power = 1 << (until - 1).bit_length()
+  enough = 3 * power // 4 if until <= 3 * power // 4 else power
+  return min(slots, max(_LEAST_READ, enough))
 
 
 def program_for(

@@ -2,7 +2,9 @@
 
 A turn is a loop on the device. In every step each row feeds one token to the
 model and takes its next one, from its queue or as it is drawn (`decode` shows
-it). With guidance a row has two branches, which lie side by side in the cache.
+it). Where the next token of all rows is given, it is fed beside the one before:
+a frame of a window takes seven steps for its eight tokens. With guidance a row
+has two branches, which lie side by side in the cache.
 """
 
 import dataclasses
@@ -135,11 +137,10 @@ def turn(
   queue = jax.tree.map(_by_rows, queue)
   keys = _keys(_by_rows(seeds))
 
-  def unfinished(state):
-    return jnp.any(state.cursor < queue.lengths)
-
-  def step(state):
-    state, hidden = _feed(state, decoder, read=read, program=program)
+  def step(state, tokens, *, slot):
+    state, hidden = _feed(
+      state, tokens, decoder, slot=slot, read=read, program=program
+    )
     entry = _entry(state, queue, table=table, ids=program.ids)
     drawn = next_tokens(
       _guided(_logits(hidden, head), entry, program),
@@ -151,12 +152,35 @@ def turn(
     )
     return _advance(state, drawn, entry=entry)
 
-  state = jax.lax.while_loop(
-    lambda state: (state.slot < until) & unfinished(state), step, state
-  )
+  def one(state):
+    return step(state, state.token[:, None], slot=state.slot)
+
+  def two(state):
+    entry = _entry(state, queue, table=table, ids=program.ids)
+    after = _advance(state, jnp.zeros_like(state.token), entry=entry)
+    both = jnp.stack([state.token, after.token], axis=1)
+    return step(after, both, slot=state.slot)
+
+  def takes_one(state):
+    unfinished, draws = _outlook(state, queue)
+    last = state.slot + 1 == until
+    return (state.slot < until) & unfinished & (draws | last)
+
+  def takes_two(state):
+    unfinished, draws = _outlook(state, queue)
+    return (state.slot + 1 < until) & unfinished & ~draws
+
+  def goes_on(state):
+    return (state.slot < until) & _outlook(state, queue)[0]
+
+  def both_ways(state):  # a `cond` would copy the cache
+    state = jax.lax.while_loop(takes_one, one, state)
+    return jax.lax.while_loop(takes_two, two, state)
+
+  state = jax.lax.while_loop(goes_on, both_ways, state)
   # Whole on every device, so that every process can read them.
   tokens, entries = reshard(state.tokens, P()), reshard(state.entries, P())
-  return state, (tokens, entries, unfinished(state))
+  return state, (tokens, entries, _outlook(state, queue)[0])
 
 
 def _spread(cache: KVCache, slots: int, branches: int) -> KVCache:
@@ -165,32 +189,51 @@ def _spread(cache: KVCache, slots: int, branches: int) -> KVCache:
   What unconditional branches see of a prompt is at most its last token.
   """
 
-  def spread(x):
-    layers, rows, heads, before, width = x.shape
-    x = jnp.pad(x, ((0, 0),) * 3 + ((0, slots - before), (0, 0)))
+  def spread(x, axis):
+    more = [(0, slots - n if a == axis else 0) for a, n in enumerate(x.shape)]
+    x = jnp.pad(x, more)
     others = jnp.zeros_like(x)
     x = jnp.stack([x, others][:branches], axis=2)
-    shape = (layers, rows * branches, heads, slots, width)
+    layers, rows = x.shape[:2]
+    shape = (layers, rows * branches, *x.shape[3:])
     return jax.lax.reshape(x, shape, out_sharding=SPECS.cache_lbksh)
 
-  return jax.tree.map(spread, cache)
+  return KVCache(spread(cache.keys, 4), spread(cache.values, 3))
+
+
+def _outlook(state: DecodeState, queue: Queue) -> Bool[Array, "2"]:
+  """Whether any row is unfinished, and whether the next token of any is drawn.
+
+  In one array: where rows are cut over devices, they ask each other once.
+  """
+  live = state.cursor < queue.lengths
+  at = jnp.minimum(state.cursor, queue.tokens.shape[1] - 1)
+  draws = live & (_pick(queue.tokens, at) == SAMPLE)
+  return jnp.any(jnp.stack([live, draws]), axis=1)
 
 
 def _feed(
-  state: DecodeState, decoder: Decoder, *, read: int, program: Program
+  state: DecodeState,
+  tokens: Int[Array, "B T"],
+  decoder: Decoder,
+  *,
+  slot: Int[Array, ""],
+  read: int,
+  program: Program,
 ) -> tuple[DecodeState, Float[Array, "B*branches 1 D"]]:
-  """Feeds the token of every row to all of its branches."""
+  """Feeds tokens of every row, from `slot` on, to all of its branches."""
   starts = jnp.stack([jnp.zeros_like(state.start), state.start], axis=1)
   cache, hidden = _extend(
     decoder,
     state.cache,
-    tokens=state.token[:, None],
-    slot=state.slot,
+    tokens=tokens,
+    slot=slot,
     starts=starts[:, : program.branches],
     read=read,
   )
-  seen = state.seen | _is_id(state.token, program.ids)
-  return dataclasses.replace(state, cache=cache, seen=seen), hidden
+  fed = _ids(program.ids)[None] == tokens[:, :, None]
+  seen = state.seen | jnp.any(fed, axis=1)
+  return dataclasses.replace(state, cache=cache, seen=seen), hidden[:, -1:]
 
 
 def _extend(
