@@ -11,6 +11,7 @@ from yue_jax import presets
 from yue_jax.config import ModelConfig
 from yue_jax.vocab import RELEASED, Vocab
 
+WINDOW = 300  # frames, as released
 ROWS = 4  # the released inference completes as many windows at once
 PROMPT = 64  # tokens before the first one that stage 1 draws
 CONTEXTS = (1024, 2048, 4096, 8192, 16_384)
@@ -25,12 +26,16 @@ class Work:
   Attributes:
     window: frames of a window of stage 2.
     drawn: tokens of stage 1.
+    every: frame by frame, so manyth frames alone are completed, after random
+      ids in place of the residual codes before them; 1 for all, one after the
+      other.
   """
 
   model: ModelConfig
   vocab: Vocab
   window: int
   drawn: int
+  every: int
 
   @property
   def residual(self) -> range:
@@ -61,7 +66,11 @@ _SMALL = Vocab.small(1000, codes=128)
 WORKS = {
   # 0.1 M, and 0.3 M of embeddings.
   "tiny": _work(
-    presets.tiny(_SMALL.padded_size(128)), _SMALL, window=300, drawn=256
+    presets.tiny(_SMALL.padded_size(128)),
+    _SMALL,
+    window=WINDOW,
+    drawn=256,
+    every=1,
   ),
   # 26 M, and 86 M of embeddings: the released vocabulary.
   "100m": _work(
@@ -75,7 +84,8 @@ WORKS = {
       max_positions=max(CONTEXTS),
     ),
     RELEASED,
-    window=12,
+    window=WINDOW,
     drawn=64,
+    every=10,
   ),
 }

@@ -56,7 +56,9 @@ def main() -> None:
   ).eval()
   drawn = {"do_sample": True, "temperature": 1.0, "top_k": 50, "top_p": 0.93}
   calls = {
-    "stage 2, frame by frame": lambda: frame_by_frame(model, work),
+    "stage 2, frame by frame": lambda: (
+      frame_by_frame if work.every == 1 else some_frames
+    )(model, work),
     "stage 2": lambda: windows(model, work),
     "stage 1": lambda: tracks(model, work, do_sample=False),
     "stage 1, drawn": lambda: tracks(model, work, **drawn),
@@ -66,11 +68,29 @@ def main() -> None:
 
 
 def frame_by_frame(model, work: Work) -> dict[str, list]:
+  """All frames, each after those completed before."""
   prompt, codes = window_prompt(work)
   for frame in codes.T:
-    prompt = torch.cat([prompt, frame[:, None]], dim=1)
-    prompt = generate(model, prompt, RESIDUAL, [Allowed(work.residual, {})])
+    prompt = complete_frame(model, work, prompt, frame)
   return {"ids": prompt.tolist()}
+
+
+def some_frames(model, work: Work) -> dict[str, list]:
+  """Every so manyth frame, from the middle of the first such stretch on."""
+  prompt, codes = window_prompt(work)
+  drawn = torch.randint(
+    work.residual.start, work.residual.stop, (ROWS, work.window, RESIDUAL)
+  )
+  before = torch.cat([codes[:, :, None], drawn], dim=2)
+  for number in range(work.every // 2, work.window, work.every):
+    known = torch.cat([prompt, before[:, :number].flatten(1)], dim=1)
+    complete_frame(model, work, known, codes[:, number])
+  return {"ids": []}
+
+
+def complete_frame(model, work: Work, prompt, frame) -> torch.Tensor:
+  prompt = torch.cat([prompt, frame[:, None]], dim=1)
+  return generate(model, prompt, RESIDUAL, [Allowed(work.residual, {})])
 
 
 def windows(model, work: Work) -> dict[str, list]:
