@@ -19,7 +19,7 @@ ICL_SAMPLES = {"quick": 6, "full": 8}  # about as many tokens a step
 SAMPLES = {"quick": 8, "full": 10}  # of each step
 SHAPE = Shape(width=64, layers=2, heads=4)
 PEAK = 1e-2
-SEEDS = {"quick": (0, 1), "full": (0, 1, 2)}
+SEEDS = {"quick": (0, 1), "full": (0, 1, 2, 3, 4, 5)}
 STEPS = {"quick": 240, "full": 800}
 HELDOUT = {"quick": 32, "full": 96}
 _TRAIN = {"quick": 900, "full": 1500}
