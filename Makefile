@@ -32,8 +32,10 @@ demo-long: $(VENV)/.demo
 paper: $(VENV)/.demo
 	$(RUN) tools/paper.py $(if $(QUICK),--quick)
 
+# Files in their own order: by the number of tests, the demo would come last and
+# one process would wait for it.
 test: $(VENV)/.test
-	$(RUN) -m pytest --numprocesses=2 --dist=loadfile
+	$(RUN) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 bench: $(VENV)/.test
 	@mkdir -p runs/bench
