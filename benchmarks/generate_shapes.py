@@ -26,9 +26,9 @@ class Work:
   Attributes:
     window: frames of a window of stage 2.
     drawn: tokens of stage 1.
-    every: frame by frame, so manyth frames alone are completed, after random
-      ids in place of the residual codes before them; 1 for all, one after the
-      other.
+    every: of so many frames, one is completed frame by frame, with random ids
+      in place of the residual codes before it; 1 for all, each after those
+      completed before.
   """
 
   model: ModelConfig

@@ -54,11 +54,10 @@ def main() -> None:
     attn_implementation="sdpa",
     local_files_only=True,
   ).eval()
+  by_frame = all_frames if work.every == 1 else some_frames
   drawn = {"do_sample": True, "temperature": 1.0, "top_k": 50, "top_p": 0.93}
   calls = {
-    "stage 2, frame by frame": lambda: (
-      frame_by_frame if work.every == 1 else some_frames
-    )(model, work),
+    "stage 2, frame by frame": lambda: by_frame(model, work),
     "stage 2": lambda: windows(model, work),
     "stage 1": lambda: tracks(model, work, do_sample=False),
     "stage 1, drawn": lambda: tracks(model, work, **drawn),
@@ -67,7 +66,7 @@ def main() -> None:
     serve(calls, first={})
 
 
-def frame_by_frame(model, work: Work) -> dict[str, list]:
+def all_frames(model, work: Work) -> dict[str, list]:
   """All frames, each after those completed before."""
   prompt, codes = window_prompt(work)
   for frame in codes.T:
@@ -76,7 +75,7 @@ def frame_by_frame(model, work: Work) -> dict[str, list]:
 
 
 def some_frames(model, work: Work) -> dict[str, list]:
-  """Every so manyth frame, from the middle of the first such stretch on."""
+  """One of so many frames, in the middle of each such stretch."""
   prompt, codes = window_prompt(work)
   drawn = torch.randint(
     work.residual.start, work.residual.stop, (ROWS, work.window, RESIDUAL)

@@ -40,7 +40,10 @@ _TENSOR = flags.DEFINE_integer(
 )
 _ROWS = flags.DEFINE_integer("rows", 8, "Songs or windows at once.")
 _CONTEXT = flags.DEFINE_integer(
-  "context", None, "Tokens of a row; default: as many as the model has."
+  "context",
+  None,
+  "Tokens of a row, rounded up as the cache is; default: as many as the model"
+  " has.",
 )
 _CACHE = flags.DEFINE_string(
   "cache", "runs/plans", "Directory in which compiled turns are kept."
@@ -74,6 +77,7 @@ def make_plan(cfg: config.RunConfig) -> generation.GenerationPlan:
     raise ValueError(
       f"--context={slots}: the model has max_positions={model.max_positions}"
     )
+  slots = decode.whole_slots(slots)
   lowered, weights, state = decode.lower_turn(
     model,
     mesh,

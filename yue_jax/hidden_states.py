@@ -103,9 +103,8 @@ def song_states(
         jax.sharding.reshard(jnp.asarray(np.stack(c)), SPECS.row_bt)
         for c in columns
       ]
-      found.append(
-        np.swapaxes(np.asarray(pooled_states(decoder, *arrays)), 0, 1)
-      )
+      states = np.asarray(pooled_states(decoder, *arrays))
+      found.append(np.swapaxes(states, 0, 1))
       progress.advance(min(batch, len(songs) - start))
   return np.concatenate(found)[: len(songs)]
 

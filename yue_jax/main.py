@@ -79,9 +79,8 @@ def _open() -> loop.Run:
   cfg = config.from_config_dict(_CONFIG.value)
   evaluators = []
   if cfg.rehearsal:
-    from yue_jax.rehearsal.rehearsal import (
-      Rehearsal,  # all that it takes to sing
-    )
+    # Here, for it imports all that it takes to sing.
+    from yue_jax.rehearsal.rehearsal import Rehearsal
 
     evaluators = [Rehearsal(cfg, _RUN_DIR.value)]
   return loop.Run(

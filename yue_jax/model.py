@@ -287,9 +287,10 @@ def _write(cache: KVCache, layer, slot, k, v) -> KVCache:
 
   def update(into, new, axis):
     def local(into, new, layer, slot):
-      start = [slot if a == axis else 0 for a in range(into.ndim)]
+      start = [layer, 0, 0, 0, 0]
+      start[axis] = slot
       new = new[None].astype(into.dtype)
-      into = jax.lax.dynamic_update_slice(into, new, [layer, *start[1:]])
+      into = jax.lax.dynamic_update_slice(into, new, start)
       return with_layout_constraint(into, Layout(tuple(range(into.ndim))))
 
     return jax.shard_map(

@@ -84,11 +84,10 @@ def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
   try:
     yield partial
     partial.replace(path)
-  except BaseException as error:
+  except OSError as error:
+    raise OSError(f"{path} could not be written: {error}") from error
+  finally:
     partial.unlink(missing_ok=True)
-    if isinstance(error, OSError):
-      raise OSError(f"{path} could not be written: {error}") from error
-    raise
 
 
 def _refuse_existing(out: pathlib.Path) -> None:

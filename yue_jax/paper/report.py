@@ -13,12 +13,13 @@ from yue_jax.paper.statistics import Interval, interval, verdict
 _HEAD = """\
 # The paper in miniature
 
-{form} form, on models of {sizes}. Each claim of
-the paper is tried in a small world whose floors are known exactly
+{form} form: models of {sizes}.
+
+Each claim of the paper is tried in a small world whose floors are known exactly
 (`yue_jax/world`). Differences are paired by seed; brackets are 95 % intervals
-of their mean by Student's t. A statement
-**holds** when its interval lies above 0, it **does not hold here** when the
-interval lies below the least effect worth the name, and else is **undecided**.
+of their mean by Student's t. A statement **holds** when its interval lies above
+0, it **does not hold here** when the interval lies below the least effect worth
+the name, and else is **undecided**.
 "Here" is meant: what a toy shows is that an effect can be had from these
 causes, or need not be; it says nothing about its size at the scale of the
 paper.

@@ -101,7 +101,7 @@ def decode(
   sizes = {"vocab_size": cfg.vocab_size, "max_positions": cfg.max_positions}
   queues.check(rows, rules, **sizes)
   idle = [queues.forced([])] * (-len(rows) % _row_shards())
-  slots = _round_up(max(queues.longest(row, rules) for row in rows))
+  slots = whole_slots(max(queues.longest(row, rules) for row in rows))
   guided = any((row.guidance[row.is_sampled] != 1).any() for row in rows)
   queue = queues.stack([*rows, *idle], slots)
   program = program_for(decoder.cfg, rules, sampling=sampling, guided=guided)
@@ -242,7 +242,7 @@ def _rows(table: Float[Array, "V D"], ids: range) -> Float[Array, "U D"]:
 def _read_prompts(decoder: Decoder, tokens: Int[np.ndarray, "B n"]) -> KVCache:
   """A cache of B rows that holds these tokens, and may have more slots."""
   rows, known = tokens.shape
-  slots = slots_read(known, _round_up(known))
+  slots = slots_read(known, whole_slots(known))
   cache = _empty(decoder, rows, slots)
   if not known:
     return cache
@@ -271,5 +271,6 @@ def _row_shards() -> int:
   return math.prod(sizes[axis] for axis in SPECS.keys_bs[0])
 
 
-def _round_up(slots: int) -> int:
+def whole_slots(slots: int) -> int:
+  """So many slots of a cache, rounded up to the multiple that is allocated."""
   return -(-slots // _SLOT_MULTIPLE) * _SLOT_MULTIPLE

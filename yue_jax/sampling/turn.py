@@ -161,17 +161,15 @@ def turn(
     both = jnp.stack([state.token, after.token], axis=1)
     return step(after, both, slot=state.slot)
 
-  def takes_one(state):
-    unfinished, draws = _outlook(state, queue)
-    last = state.slot + 1 == until
-    return (state.slot < until) & unfinished & (draws | last)
+  def goes_on(state):
+    return (state.slot < until) & _outlook(state, queue)[0]
 
   def takes_two(state):
     unfinished, draws = _outlook(state, queue)
     return (state.slot + 1 < until) & unfinished & ~draws
 
-  def goes_on(state):
-    return (state.slot < until) & _outlook(state, queue)[0]
+  def takes_one(state):
+    return goes_on(state) & ~takes_two(state)
 
   def both_ways(state):  # a `cond` would copy the cache
     state = jax.lax.while_loop(takes_one, one, state)
