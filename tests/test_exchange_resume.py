@@ -261,6 +261,22 @@ def test_tables_leave_in_blocks_of_whole_chunks(
   assert files_of(out) == files_of(expected)
 
 
+@pytest.mark.parametrize("stored", ["float32", "bfloat16", "float16"])
+def test_matrices_are_turned_slab_by_slab(monkeypatch, stored):
+  """Slabs of one row and more, the last one short; there and back."""
+  dtype = shards.DTYPES[stored]
+  ours = np.random.default_rng(3).standard_normal((5, 2, 7)).astype(np.float32)
+  ours = ours.astype(dtype).astype(np.float32)
+  for slab in (1, 3 * 10 * dtype.itemsize):
+    monkeypatch.setattr(blocks, "_SLAB_BYTES", slab)
+    theirs = np.empty((7, 5, 2), dtype)
+    blocks._turn(theirs, ours.transpose(2, 0, 1))
+    np.testing.assert_array_equal(theirs, ours.transpose(2, 0, 1).astype(dtype))
+    back = np.empty_like(ours)
+    blocks._turn(back, theirs.transpose(1, 2, 0))
+    np.testing.assert_array_equal(back, ours)
+
+
 def test_the_mean_of_checkpoints_is_exported(
   weights,
   tmp_path,
