@@ -1,6 +1,7 @@
 """What a reader may trust about the decoder."""
 
 import dataclasses
+import re
 
 from flax import nnx
 import jax
@@ -126,6 +127,16 @@ def test_every_number_of_the_shape_reaches_the_logits(mesh, field, value):
 def test_vocabulary_size_is_the_size_of_the_logits(mesh):
   cfg = dataclasses.replace(tiny.MODEL, vocab_size=256)
   assert logits_of(cfg).shape == (2, 16, 256)
+
+
+def test_weights_are_contracted_as_they_lie(mesh):
+  """The out projection sums over heads, then their width, as in memory."""
+  decoder = jax.eval_shape(lambda: Decoder(tiny.MODEL, rngs=nnx.Rngs(0)))
+  ids = jax.ShapeDtypeStruct((2, 16), jnp.int32)
+  jaxpr = jax.make_jaxpr(Decoder.__call__)(decoder, ids, ids, ids)
+  pair = r"\[(\d, \d)\]"
+  found = re.findall(rf"numbers=\(\({pair}, {pair}\)", str(jaxpr))
+  assert found == [("2, 3", "0, 1")]
 
 
 def test_cached_decoding_equals_the_whole_pass(mesh):
