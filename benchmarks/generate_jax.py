@@ -7,7 +7,6 @@ import argparse
 import pathlib
 import time
 
-from flax import nnx
 import jax
 import numpy as np
 
@@ -17,18 +16,20 @@ from benchmarks.generate_shapes import (
   PROMPT,
   RESIDUAL,
   ROWS,
+  SONG,
   WORKS,
   Work,
 )
 from benchmarks.turns import serve
 from yue_jax.config import MeshConfig
 from yue_jax.exchange.folder import export_folder
-from yue_jax.model import Decoder
 from yue_jax.sampling.decode import decode
+from yue_jax.sampling.layered import LayeredDecoder, unstack
 from yue_jax.sampling.logits import GREEDY, Sampling
 from yue_jax.sampling.queues import Rule, forced, join, sampled
 from yue_jax.sampling.windows import window_row
 from yue_jax.sharding import make_mesh
+from yue_jax.train.state import init_params
 from yue_jax.weights import Weights
 
 PENALIZED = Sampling(temperature=0, repetition_penalty=PENALTY)
@@ -39,12 +40,14 @@ def main() -> None:
   args = _parser().parse_args()
   work = WORKS[args.work]
   with jax.set_mesh(make_mesh(MeshConfig(), jax.devices()[:1])):
-    decoder = jax.jit(lambda: Decoder(work.model, rngs=nnx.Rngs(0)))()
+    params = jax.jit(lambda: init_params(work.model, seed=0))()
     if args.export:
-      export(args.export, work, decoder)
+      export(args.export, work, params)
       return
+    decoder = unstack(params, work.model)
     calls = {
-      "stage 2": lambda: windows(decoder, work),
+      "stage 2": lambda: windows(decoder, work, ROWS),
+      "song": lambda: windows(decoder, work, SONG),
       "stage 1": lambda: tracks(decoder, work, PENALIZED),
       "stage 1, drawn": lambda: tracks(decoder, work, DRAWN),
     }
@@ -55,19 +58,22 @@ def main() -> None:
     serve(calls, first={})
 
 
-def windows(decoder: Decoder, work: Work) -> dict[str, list]:
+def windows(decoder: LayeredDecoder, work: Work, count: int) -> dict[str, list]:
   """Greedily, with the ids that the released inference allows."""
   rows = [
-    window_row(codes, work.vocab, window=work.window) for codes in work.codes()
+    window_row(codes, work.vocab, window=work.window)
+    for codes in work.codes()[:count]
   ]
   rule = Rule(cycle=(work.residual,), maximum=RESIDUAL)
   decoded = decode(
-    decoder, rows, [rule], sampling=GREEDY, seeds=np.zeros((ROWS, 1))
+    decoder, rows, [rule], sampling=GREEDY, seeds=np.zeros((count, 1))
   )
   return {"ids": [row.tokens.tolist() for row in decoded]}
 
 
-def tracks(decoder: Decoder, work: Work, sampling: Sampling) -> dict[str, list]:
+def tracks(
+  decoder: LayeredDecoder, work: Work, sampling: Sampling
+) -> dict[str, list]:
   rule = Rule(cycle=(work.vocab.codebook(0),), maximum=work.drawn)
   rows = [join([forced(ids), sampled(0)]) for ids in work.prompts(PROMPT)]
   decoded = decode(
@@ -76,7 +82,9 @@ def tracks(decoder: Decoder, work: Work, sampling: Sampling) -> dict[str, list]:
   return {"ids": [row.tokens.tolist() for row in decoded]}
 
 
-def at_context(decoder: Decoder, work: Work, context: int) -> dict[str, float]:
+def at_context(
+  decoder: LayeredDecoder, work: Work, context: int
+) -> dict[str, float]:
   """Seconds of a token of one row when the context is nearly full."""
   ids = work.prompts(context - 384)[:1]
   rule = Rule(cycle=(work.vocab.codebook(0),), maximum=384)
@@ -100,8 +108,7 @@ def at_context(decoder: Decoder, work: Work, context: int) -> dict[str, float]:
   }
 
 
-def export(folder: pathlib.Path, work: Work, decoder: Decoder) -> None:
-  params = nnx.to_pure_dict(nnx.state(decoder, nnx.Param))
+def export(folder: pathlib.Path, work: Work, params: dict) -> None:
   export_folder(
     folder,
     Weights(work.model, work.vocab, 0, jax.tree.map(np.asarray, params)),

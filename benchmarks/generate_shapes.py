@@ -13,6 +13,7 @@ from yue_jax.vocab import RELEASED, Vocab
 
 WINDOW = 300  # frames, as released
 ROWS = 4  # the released inference completes as many windows at once
+SONG = 8 * ROWS  # windows of 96 seconds of two tracks
 PROMPT = 64  # tokens before the first one that stage 1 draws
 CONTEXTS = (1024, 2048, 4096, 8192, 16_384)
 RESIDUAL = 7  # codebooks of a frame that stage 2 draws
@@ -44,9 +45,9 @@ class Work:
     return range(first.start, last.stop)
 
   def codes(self) -> np.ndarray:
-    """Codebook 0 of the windows, (ROWS, window)."""
+    """Codebook 0 of the windows of a song, (SONG, window)."""
     rng = np.random.default_rng(0)
-    return rng.integers(0, self.vocab.codes(), (ROWS, self.window))
+    return rng.integers(0, self.vocab.codes(), (SONG, self.window))
 
   def prompts(self, length: int) -> np.ndarray:
     """Random text, (ROWS, length) int32."""

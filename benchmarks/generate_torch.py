@@ -1,10 +1,9 @@
 """transformers' generate as a contender of benchmarks/generate.py.
 
-stage 2, frame by frame   one call for each frame, which reads all that there
-                          is so far and gives seven tokens: what the released
-                          inference does
-stage 2, stage 1          one call with a static cache; tokens that are given
-                          are all that is allowed in their place
+frame by frame     one call for each frame, which reads all that there is so far
+                   and gives seven tokens: what the released inference does
+stage 2, stage 1   one call with a static cache; tokens that are given
+                   are all that is allowed in their place
 """
 
 import argparse
@@ -57,7 +56,7 @@ def main() -> None:
   by_frame = all_frames if work.every == 1 else some_frames
   drawn = {"do_sample": True, "temperature": 1.0, "top_k": 50, "top_p": 0.93}
   calls = {
-    "stage 2, frame by frame": lambda: by_frame(model, work),
+    "frame by frame": lambda: by_frame(model, work),
     "stage 2": lambda: windows(model, work),
     "stage 1": lambda: tracks(model, work, do_sample=False),
     "stage 1, drawn": lambda: tracks(model, work, **drawn),
@@ -122,7 +121,7 @@ def tracks(model, work: Work, **settings) -> dict[str, list]:
 def window_prompt(work: Work) -> tuple[torch.Tensor, torch.Tensor]:
   """<SOA> <stage_1> codebook 0 <stage_2>, and the ids of codebook 0."""
   vocab = work.vocab
-  codes = torch.from_numpy(work.codes()) + vocab.codebook(0).start
+  codes = torch.from_numpy(work.codes()[:ROWS]) + vocab.codebook(0).start
   marks = torch.tensor([vocab.soa, vocab.stage_1, vocab.stage_2])
   marks = marks.expand(ROWS, 3)
   return torch.cat([marks[:, :2], codes, marks[:, 2:]], dim=1), codes

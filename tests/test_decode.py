@@ -15,8 +15,17 @@ from yue_jax.model import Decoder
 from yue_jax.sampling import decode as decoding
 from yue_jax.sampling import queues
 from yue_jax.sampling.decode import decode
+from yue_jax.sampling.layered import (
+  LayerCache,
+  LayeredDecoder,
+  branch,
+  grow,
+  unstack,
+)
 from yue_jax.sampling.logits import GREEDY, Sampling
 from yue_jax.sampling.queues import Row, Rule, forced, join, sampled
+from yue_jax.sharding import SPECS
+from yue_jax.train.state import init_params
 from yue_jax.weights import Weights
 
 # Large weights: sharp attention, and no near-ties between likely tokens.
@@ -33,13 +42,18 @@ DRAWN = Sampling(temperature=1.0, top_k=30, top_p=0.95, repetition_penalty=1.1)
 
 
 @pytest.fixture(scope="module")
-def decoder():
+def whole():
   with jax.set_mesh(tiny.mesh(tiny.MESHES["one"])):
     yield new_decoder()
 
 
-def new_decoder() -> Decoder:
-  return jax.jit(lambda: Decoder(CFG, rngs=nnx.Rngs(0)))()
+@pytest.fixture(scope="module")
+def decoder(whole):
+  return tiny.layered(whole)
+
+
+def new_decoder(cfg=CFG) -> Decoder:
+  return jax.jit(lambda: Decoder(cfg, rngs=nnx.Rngs(0)))()
 
 
 def song(prompt: int, *, first=1.5, later=1.2) -> Row:
@@ -133,9 +147,9 @@ def log_softmax(scores: np.ndarray) -> np.ndarray:
   ],
   ids=["plain", "penalized", "guided", "guided_penalized", "alone"],
 )
-def test_greedy_equals_full_recomputation(decoder, rows, sampling):
+def test_greedy_equals_full_recomputation(whole, decoder, rows, sampling):
   for row, got in zip(rows, run(decoder, rows, sampling), strict=True):
-    expected = by_recomputation(decoder, row, sampling.repetition_penalty)
+    expected = by_recomputation(whole, row, sampling.repetition_penalty)
     assert got.tokens.tolist() == expected
 
 
@@ -219,7 +233,7 @@ def test_the_mesh_does_not_matter(decoder, sampling):
   rows = [song(40), song(33), song(52)]  # not as many as there are shards
   expected = run(decoder, rows, sampling)
   with jax.set_mesh(tiny.mesh(tiny.MESHES["fsdp2_tensor2"])):
-    got = run(new_decoder(), rows, sampling)
+    got = run(tiny.layered(new_decoder()), rows, sampling)
   for a, b in zip(got, expected, strict=True):
     np.testing.assert_array_equal(a.tokens, b.tokens)
 
@@ -229,18 +243,18 @@ def test_a_mesh_that_cuts_rows_is_refused():
     jax.set_mesh(tiny.mesh(tiny.MESHES["context2"])),
     pytest.raises(ValueError, match=r"mesh.context=2"),
   ):
-    run(new_decoder(), [song(5)], GREEDY)
+    run(tiny.layered(new_decoder()), [song(5)], GREEDY)
 
 
 def test_one_program_for_queues_of_one_shape(decoder, monkeypatch):
   traces = []
-  extend = Decoder.extend
+  extend = LayeredDecoder.extend
 
   def counted(*args, **kwargs):
     traces.append(1)
     return extend(*args, **kwargs)
 
-  monkeypatch.setattr(Decoder, "extend", counted)
+  monkeypatch.setattr(LayeredDecoder, "extend", counted)
   for prompt in (18, 21, 32):  # in chunks of 16
     run(decoder, [song(prompt, first=1.3), *[song(50)] * 4], DRAWN)
     assert len(traces) == 3  # the prompt's chunks; one token, and two at once
@@ -248,7 +262,7 @@ def test_one_program_for_queues_of_one_shape(decoder, monkeypatch):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_cache_is_updated_in_place(decoder, dtype):
-  """It is not copied; what is read of one layer is, for the products.
+  """It is not copied, and neither is what is read of it.
 
   Activations in bfloat16 have a cache of half the bytes.
   """
@@ -271,18 +285,40 @@ def test_the_cache_is_updated_in_place(decoder, dtype):
   assert memory.temp_size_in_bytes < 0.2 * size
 
 
-def test_weights_are_cast_once(decoder):
-  """Those of training are float32; cast ahead, they give the same tokens."""
+def test_weights_are_taken_apart_and_cast_once():
+  """Those of training are float32, those of decoding as activations are."""
   cfg = dataclasses.replace(CFG, dtype="bfloat16")
-  trained = jax.jit(lambda: Decoder(cfg, rngs=nnx.Rngs(0)))()
-  cast = decoding._as_computed(trained)
-  assert {w.dtype for w in jax.tree.leaves(cast)} == {jnp.dtype("bfloat16")}
-  assert decoding._as_computed(cast) is cast
-  rows = [song(20), song(30)]
-  for a, b in zip(
-    run(trained, rows, DRAWN), run(cast, rows, DRAWN), strict=True
-  ):
-    np.testing.assert_array_equal(a.tokens, b.tokens)
+  with jax.set_mesh(tiny.mesh(tiny.MESHES["fsdp2_tensor2"])):
+    params = jax.jit(lambda: init_params(cfg, 0))()
+    expected = dict(params)
+    apart = unstack(params, cfg)
+  assert not params  # nothing is in memory twice
+  assert {w.dtype for w in jax.tree.leaves(apart)} == {jnp.dtype("bfloat16")}
+  up = np.asarray(expected["blocks"]["mlp"]["up"]).astype("bfloat16")
+  for layer, block in enumerate(apart.blocks):
+    np.testing.assert_array_equal(block.mlp.up[...], up[layer])
+    assert block.mlp.up[...].sharding.spec == SPECS.up_df
+
+
+def test_a_cache_that_grows_keeps_what_it_holds(decoder):
+  """So does one with room for another branch; both take the old one's place."""
+  slots = jnp.arange(8.0)
+  old = tuple(
+    LayerCache(
+      layer.keys + slots[None, None, None, :],
+      layer.values + slots[None, None, None, :],
+    )
+    for layer in decoder.empty_cache(2, 8)
+  )
+  grown = branch(grow(old, 12), 2)
+  assert all(array.is_deleted() for array in jax.tree.leaves(old))
+  expected = np.r_[np.arange(8), np.zeros(4)]
+  for layer in grown:
+    for first in (layer.keys[0, 0, 0], layer.values[2, 1, 0]):
+      np.testing.assert_array_equal(first, expected)
+    assert not layer.keys[1::2].any()
+    assert not layer.values[1::2].any()
+  assert grow(grown, 12) is branch(grown, 1) is grown
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.5])
@@ -320,13 +356,13 @@ def test_only_guidance_with_a_penalty_needs_all_logits(decoder):
 def test_given_tokens_are_fed_beside_those_before(decoder, monkeypatch):
   """A frame of four tokens, one of them given, takes three steps."""
   widths, frames = [], 5
-  extend = Decoder.extend
+  extend = LayeredDecoder.extend
 
   def counted(decoder, cache, tokens, **given):
     jax.debug.callback(lambda: widths.append(tokens.shape[1]))
     return extend(decoder, cache, tokens, **given)
 
-  monkeypatch.setattr(Decoder, "extend", counted)
+  monkeypatch.setattr(LayeredDecoder, "extend", counted)
   row = join([forced([70] * 10), *[forced([101]), sampled(1)] * frames])
   # Not compiled before, and hence traced here.
   mine = Sampling(temperature=0, repetition_penalty=1.2)
@@ -433,7 +469,7 @@ def test_rules_of_another_vocabulary_are_refused(decoder):
     )
 
 
-def test_greedy_equals_generate_of_transformers(decoder, tmp_path):
+def test_greedy_equals_generate_of_transformers(whole, decoder, tmp_path):
   """Section by section as in the released inference, on exported weights."""
   torch = pytest.importorskip("torch", reason="needs PyTorch")
   transformers = pytest.importorskip(
@@ -442,7 +478,7 @@ def test_greedy_equals_generate_of_transformers(decoder, tmp_path):
   cycle = (range(50, 120),)  # one track: theirs may stop anywhere
   rule = Rule(cycle=cycle, minimum=4, maximum=14, stop=STOP)
   prompts, scales = [song(70).tokens[:70], [7, 8, 9]], [1.5, 1.2]
-  model = as_transformers(decoder, tmp_path, transformers)
+  model = as_transformers(whole, tmp_path, transformers)
 
   def only_allowed(_, scores):
     allowed = torch.zeros(scores.shape[-1], dtype=torch.bool)

@@ -13,6 +13,7 @@ from tests import tiny
 from yue_jax import model, sharding
 from yue_jax.attention import packed_causal_mask
 from yue_jax.model import Decoder
+from yue_jax.sampling.layered import LayeredDecoder, grow
 
 
 @pytest.fixture(scope="module")
@@ -140,38 +141,33 @@ def test_weights_are_contracted_as_they_lie(mesh):
 
 
 def test_cached_decoding_equals_the_whole_pass(mesh):
-  """Token by token, and in chunks of four, through the cache.
-
-  Slots beyond the mask are not read: what lies there is no number.
-  """
+  """Token by token, and in chunks of four, through a cache that grows."""
   batch = tiny.host_batch(rows=2)
   tokens = jnp.asarray(batch["inputs"][0])
   positions = jnp.broadcast_to(jnp.arange(16), (2, 16))
   batch["segments"] = np.ones_like(batch["segments"])
   batch["positions"] = np.asarray(positions)[None]
   expected = logits_of(batch=batch)
+  decoder = tiny.layered(Decoder(tiny.MODEL, rngs=nnx.Rngs(0)))
+  extend = jax.jit(LayeredDecoder.extend)
 
   def decode(chunk):
-    decoder = Decoder(tiny.MODEL, rngs=nnx.Rngs(0))
-    empty = decoder.empty_cache(2, 24)
-    cache = model.KVCache(
-      empty.keys.at[..., 16:].set(jnp.nan),
-      empty.values.at[:, :, :, 16:].set(jnp.nan),
-    )
-    outputs = []
+    cache, outputs = decoder.empty_cache(2, 8), []
     for start in range(0, 16, chunk):
       at = slice(start, start + chunk)
-      causal = jnp.arange(16)[None, :] <= positions[0, at][:, None]
-      cache, out = decoder.extend(
-        cache,
+      slots = 8 if start < 8 else 16
+      causal = jnp.arange(slots)[None, :] <= positions[0, at][:, None]
+      cache, out = extend(
+        decoder,
+        grow(cache, slots),
         tokens[:, at],
         slot=jnp.int32(start),
         positions=positions[:, at],
-        mask=jnp.broadcast_to(causal, (2, chunk, 16)),
+        mask=jnp.broadcast_to(causal, (2, chunk, slots)),
       )
       outputs.append(model.logits_of(out, decoder.unembed))
     return jnp.concatenate(outputs, axis=1)
 
   for chunk in (1, 4):
-    got = jax.jit(decode, static_argnums=0)(chunk)
+    got = decode(chunk)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)

@@ -44,7 +44,8 @@ def trained(tmp_path_factory) -> Trained:
   folder = tmp_path_factory.mktemp("corpora") / CORPUS.name
   corpora.make(CORPUS, folder)
   made = Trained(RUN, folder / "none", folder)
-  vars(made)["decoder"] = None  # no test of this file reads a checkpoint
+  # No test of this file reads a checkpoint.
+  vars(made).update(decoder=None, singer=None)
   return made
 
 

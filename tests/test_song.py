@@ -34,7 +34,7 @@ NONE = np.zeros(0, np.int32)
 @pytest.fixture(scope="module")
 def decoder():
   with jax.set_mesh(tiny.mesh(tiny.MESHES["one"])):
-    yield jax.jit(lambda: Decoder(CFG, rngs=nnx.Rngs(0)))()
+    yield tiny.layered(jax.jit(lambda: Decoder(CFG, rngs=nnx.Rngs(0)))())
 
 
 def prompt(sections: int, reference=NONE) -> Prompt:

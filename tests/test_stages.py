@@ -9,7 +9,6 @@ import pytest
 from tests import tiny
 from yue_jax import config
 from yue_jax.checkpoint import Checkpointer, DataDescription
-from yue_jax.model import Decoder
 from yue_jax.optimizer import learning_rate, make_optimizer
 from yue_jax.sampling import stages
 from yue_jax.train.state import init_params, init_state
@@ -37,7 +36,7 @@ def trained(path, kind: str):
 def test_a_checkpoint_of_the_other_stage_is_refused(tmp_path, kind, stage):
   mesh = tiny.mesh(tiny.MESHES["one"])
   path = trained(tmp_path / "run", kind)
-  assert stages.load_stage(path, mesh, stage=stage).data == DATA
+  assert stages.load_stage(path, mesh, stage=stage).described.data == DATA
   with pytest.raises(ValueError, match=f"run was trained on .*{kind}"):
     stages.load_stage(path, mesh, stage=3 - stage)
 
@@ -49,10 +48,12 @@ def test_the_window_is_asked_for_or_known_or_as_released():
   assert stages.window_of(WEIGHTS, None) == 300
 
 
-def test_decoder_has_the_weights():
-  with jax.set_mesh(tiny.mesh(tiny.MESHES["one"])):
-    params = jax.jit(lambda: init_params(tiny.MODEL, 0))()
-    weights = dataclasses.replace(WEIGHTS, params=params)
-    decoder = stages.decoder_of(weights)
-  assert isinstance(decoder, Decoder)
-  np.testing.assert_array_equal(decoder.embed[...], params["embed"])
+def test_a_stage_has_the_weights_of_its_checkpoint(tmp_path):
+  mesh = tiny.mesh(tiny.MESHES["one"])
+  stage = stages.load_stage(trained(tmp_path / "run", "cot"), mesh, stage=1)
+  with jax.set_mesh(mesh):
+    params = jax.jit(lambda: init_params(stage.decoder.cfg, 0))()
+  np.testing.assert_array_equal(stage.decoder.embed, params["embed"])
+  down = [block.mlp.down[...] for block in stage.decoder.blocks]
+  np.testing.assert_array_equal(down, params["blocks"]["mlp"]["down"])
+  assert not stage.described.params

@@ -22,9 +22,14 @@ NONE = np.zeros(0, np.int32)
 
 
 @pytest.fixture(scope="module")
-def decoder():
+def whole():
   with jax.set_mesh(tiny.mesh(tiny.MESHES["one"])):
     yield jax.jit(lambda: Decoder(CFG, rngs=nnx.Rngs(0)))()
+
+
+@pytest.fixture(scope="module")
+def decoder(whole):
+  return tiny.layered(whole)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +132,7 @@ def test_a_short_track_is_a_window_of_its_repeated_last_frame(decoder):
   np.testing.assert_array_equal(short, long[:, :4])
 
 
-def test_residuals_are_the_likeliest_given_all_before(decoder):
+def test_residuals_are_the_likeliest_given_all_before(whole, decoder):
   """Greedy windows against one pass over the finished document."""
   (track,) = tracks_of(6)
   (codes,) = generate_codebooks(
@@ -136,7 +141,7 @@ def test_residuals_are_the_likeliest_given_all_before(decoder):
   document = documents.window_document(codes, VOCAB, stream=Stream.VOCAL)
   at = np.arange(len(document), dtype=np.int32)[None]
   logits = np.asarray(
-    jax.jit(Decoder.__call__)(decoder, document.ids[None], 1 + 0 * at, at)
+    jax.jit(Decoder.__call__)(whole, document.ids[None], 1 + 0 * at, at)
   )[0]
   for k in range(1, MAX_CODEBOOKS):
     ids = VOCAB.codebook(k)
@@ -157,7 +162,7 @@ def test_example_of_released_ranges():
   assert windows.released_ranges(RELEASED, 8) == (range(46_358, 53_526),) * 7
 
 
-def test_released_residuals_are_the_likeliest_of_all_and_mended(decoder):
+def test_released_residuals_are_the_likeliest_of_all_and_mended(whole, decoder):
   """The loop's tokens against one pass over them, the codes against both."""
   (track,) = tracks_of(6)
   ranges = windows.released_ranges(VOCAB, MAX_CODEBOOKS)
@@ -171,7 +176,7 @@ def test_released_residuals_are_the_likeliest_of_all_and_mended(decoder):
   ids = decoded.tokens[-6 * MAX_CODEBOOKS :].reshape(6, MAX_CODEBOOKS).T
   at = np.arange(len(decoded.tokens), dtype=np.int32)[None]
   logits = np.asarray(
-    jax.jit(Decoder.__call__)(decoder, decoded.tokens[None], 1 + 0 * at, at)
+    jax.jit(Decoder.__call__)(whole, decoded.tokens[None], 1 + 0 * at, at)
   )[0, -6 * MAX_CODEBOOKS - 1 : -1]
   wide = ranges[0]
   likeliest = wide.start + logits[:, wide.start : wide.stop].argmax(axis=1)
@@ -228,9 +233,8 @@ def test_example_of_mending():
 def test_a_model_of_stage_1_is_told_by_what_it_says_next(decoder):
   """One whose unembedding says codebook 0 whatever comes before."""
   windows.check_stage_2(decoder, VOCAB, window=6)
-  graph, params = nnx.split(decoder)
   louder = np.ones((CFG.vocab_size, 1), np.float32)
   louder[np.array(VOCAB.codebook(0))] = 99
-  params["unembed"] = params["unembed"].replace(params["unembed"] * louder)
+  other = dataclasses.replace(decoder, unembed=decoder.unembed * louder)
   with pytest.raises(ValueError, match="a checkpoint of stage 1"):
-    windows.check_stage_2(nnx.merge(graph, params), VOCAB, window=6)
+    windows.check_stage_2(other, VOCAB, window=6)

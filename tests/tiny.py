@@ -6,11 +6,14 @@ import math
 import pathlib
 import socket
 
+from flax import nnx
 import jax
 from jax.sharding import NamedSharding
 import numpy as np
 
 from yue_jax import config, sharding
+from yue_jax.model import Decoder
+from yue_jax.sampling.layered import LayeredDecoder, unstack
 from yue_jax.vocab import Stream, Vocab
 
 VOCAB = Vocab.small(40, codes=16, codebooks=8)
@@ -85,6 +88,12 @@ def phase_dict(data: str = "", *, steps: int = 10, **changes) -> dict:
 
 def mesh(cfg: config.MeshConfig) -> jax.sharding.Mesh:
   return sharding.make_mesh(cfg, jax.devices()[: math.prod(cfg.shape)])
+
+
+def layered(decoder: Decoder) -> LayeredDecoder:
+  """The same weights as decoding takes them."""
+  params = nnx.to_pure_dict(nnx.state(decoder, nnx.Param))
+  return unstack(params, decoder.cfg)
 
 
 def host_batch(rows=8, tokens=16, microbatches=1, seed=0) -> dict:

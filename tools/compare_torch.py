@@ -17,7 +17,7 @@ import torch
 import transformers
 
 from yue_jax import config, sharding
-from yue_jax.sampling.stages import decoder_of
+from yue_jax.train.state import decoder_of
 from yue_jax.weights import load_weights
 
 
@@ -49,7 +49,7 @@ def _logits(weights, mesh, ids: np.ndarray) -> np.ndarray:
     np.arange(ids.shape[1], dtype=np.int32), ids.shape
   )
   with jax.set_mesh(mesh):
-    decoder = decoder_of(weights)
+    decoder = decoder_of(weights.params, weights.model)
     rows = [
       jax.device_put(x, jax.NamedSharding(mesh, sharding.SPECS.row_bt))
       for x in (ids, np.ones_like(ids), positions)

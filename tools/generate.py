@@ -63,6 +63,8 @@ _INTERRUPTED = 130  # what a shell makes of SIGINT
 
 def main(argv: list[str] | None = None) -> None:
   args = parse_args(argv)
+  if not jax.config.jax_compilation_cache_dir:  # JAX_COMPILATION_CACHE_DIR
+    jax.config.update("jax_compilation_cache_dir", str(args.compiled))
   try:
     generate(args)
   except (OSError, ValueError) as error:
@@ -104,10 +106,10 @@ def load(args: argparse.Namespace, mesh: jax.sharding.Mesh) -> Models:
   tokenizer = Tokenizer(args.tokenizer)
   first = stages.load_stage(args.stage1, mesh, stage=1)
   second = stages.load_stage(args.stage2, mesh, stage=2)
-  window = stages.window_of(second, args.window)
-  check_together(first, second, tokenizer, args)
-  check_window(second, window, args)
-  if not second.kinds:
+  window = stages.window_of(second.described, args.window)
+  check_together(first.described, second.described, tokenizer, args)
+  check_window(second.described, window, args)
+  if not second.described.kinds:
     check_residuals(second, window, args, mesh)
   description = {
     "settings": {
@@ -120,10 +122,10 @@ def load(args: argparse.Namespace, mesh: jax.sharding.Mesh) -> Models:
     },
     "checkpoints": {
       name: {
-        "step": weights.step,
+        "step": stage.described.step,
         "fingerprint": fingerprint(find_checkpoint(path)),
       }
-      for name, weights, path in (
+      for name, stage, path in (
         ("stage1", first, args.stage1),
         ("stage2", second, args.stage2),
       )
@@ -189,7 +191,7 @@ def check_window(
 
 
 def check_residuals(
-  second: Weights,
+  second: stages.Stage,
   window: int,
   args: argparse.Namespace,
   mesh: jax.sharding.Mesh,
@@ -197,9 +199,7 @@ def check_residuals(
   """Refuses a model of stage 1 that does not say that it is one."""
   try:
     with jax.set_mesh(mesh):
-      windows.check_stage_2(
-        stages.decoder_of(second), second.vocab, window=window
-      )
+      windows.check_stage_2(second.decoder, second.vocab, window=window)
   except ValueError as error:
     raise ValueError(f"--stage2 {args.stage2}: {error}") from error
 
@@ -339,6 +339,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
   )
   add("--songs-at-once", int, default=8, help="sung side by side at most")
   add("--windows-at-once", int, default=64, help="of stage 2 at most")
+  add(
+    "--compiled",
+    default="runs/compiled",
+    help="where compiled programs are kept for the next songs",
+  )
   add("--fsdp", int, default=1, help="devices the weights are cut over")
   add("--tensor", int, default=1, help="devices a layer is cut over")
   return parser.parse_args(argv)

@@ -29,8 +29,7 @@ from yue_jax.data.dataset import open_dataset
 from yue_jax.data.records import TRACKS, decode_song_record
 from yue_jax.hidden_states import song_states
 from yue_jax.manifest import read_rows
-from yue_jax.sampling.stages import decoder_of
-from yue_jax.train.state import init_params
+from yue_jax.train.state import decoder_of, init_params
 from yue_jax.weights import load_weights
 
 try:
@@ -72,7 +71,7 @@ def _probe(args: argparse.Namespace) -> dict[str, dict]:
       models["untrained"] = dataclasses.replace(weights, params=params)
     states = {
       name: song_states(
-        decoder_of(model),
+        decoder_of(model.params, model.model),
         list(songs.values()),
         vocab=weights.vocab,
         frames=args.frames,

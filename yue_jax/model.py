@@ -12,19 +12,16 @@ norms, rotations and the softmax compute in float32.
 """
 
 from collections.abc import Callable
-import dataclasses
-import functools
 
 from flax import nnx
 import jax
 from jax.ad_checkpoint import checkpoint_name
-from jax.experimental.layout import Layout, with_layout_constraint
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 import numpy as np
 
-from yue_jax.attention import attend, cached_attention
+from yue_jax.attention import attend
 from yue_jax.config import ModelConfig
 from yue_jax.lora import Adapted, two_ways
 from yue_jax.sharding import SPECS
@@ -127,19 +124,6 @@ class Block(nnx.Module):
     return x + self.mlp(self.mlp_norm(x)), memory
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class KVCache:
-  """Keys and values of all layers; slot S holds one token of every row.
-
-  Keys have the slots last, along which the product with a query runs: on CPUs
-  it is four times as fast as one along the width.
-  """
-
-  keys: Float[Array, "L B K H S"]
-  values: Float[Array, "L B K S H"]
-
-
 class Decoder(nnx.Module):
   """Token ids in, logits out; the parameters of all layers on axis 0."""
 
@@ -186,53 +170,6 @@ class Decoder(nnx.Module):
     x, _ = jax.lax.scan(body, self._embedded(tokens), self.blocks)
     return self.norm(x)
 
-  def extend(
-    self,
-    cache: KVCache,
-    tokens: Int[Array, "B T"],
-    *,
-    slot: Int[Array, ""],
-    positions: Int[Array, "B T"],
-    mask: Bool[Array, "B T S"],
-  ) -> tuple[KVCache, Float[Array, "B T D"]]:
-    """Writes T tokens into the cache from `slot` on.
-
-    `mask[b, t, s]` says whether token t of row b may see slot s, the slots
-    written by this very call included. The cache may have more slots than the
-    mask; those are not read. The whole cache is the carry of the scan over
-    layers, so that XLA updates it in place.
-
-    Returns:
-      The cache, and what the logits after each token are a product of.
-    """
-
-    def body(carry, block_and_layer):
-      x, cache = carry
-      block, layer = block_and_layer
-
-      def mix(q, k, v):
-        written = _write(cache, layer, slot, k, v)
-        keys, values = _read(written, layer, slots=mask.shape[2])
-        return cached_attention(q, keys, values, mask), written
-
-      return block(x, positions, mix), None
-
-    layers = jnp.arange(self.cfg.layers)
-    start = (self._embedded(tokens), cache)
-    (x, cache), _ = jax.lax.scan(body, start, (self.blocks, layers))
-    return cache, self.norm(x)
-
-  def empty_cache(self, batch: int, slots: int) -> KVCache:
-    cfg = self.cfg
-    heads = (cfg.layers, batch, cfg.kv_heads)
-    zeros = functools.partial(
-      jnp.zeros, dtype=cfg.dtype, out_sharding=SPECS.cache_lbksh
-    )
-    return KVCache(
-      zeros((*heads, cfg.head_width, slots)),
-      zeros((*heads, slots, cfg.head_width)),
-    )
-
   def _embedded(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
     return look_up(self.embed[...], tokens, self.cfg.dtype)
 
@@ -275,44 +212,6 @@ def look_up(
     jax.sharding.reshard(table, SPECS.embed_vd),
     jax.sharding.reshard(tokens, SPECS.row_bt),
   )
-
-
-def _write(cache: KVCache, layer, slot, k, v) -> KVCache:
-  """Puts keys and values of T tokens, (B, T, K, H), from `slot` on.
-
-  The cache is held to the layout that it has outside of the loop: a TPU would
-  rather have rows next to the heads' width, and copy all of it before and
-  after. In a `shard_map`, since what holds it cannot be partitioned.
-  """
-
-  def update(into, new, axis):
-    def local(into, new, layer, slot):
-      start = [layer, 0, 0, 0, 0]
-      start[axis] = slot
-      new = new[None].astype(into.dtype)
-      into = jax.lax.dynamic_update_slice(into, new, start)
-      return with_layout_constraint(into, Layout(tuple(range(into.ndim))))
-
-    return jax.shard_map(
-      local,
-      in_specs=(SPECS.cache_lbksh, P(*SPECS.cache_lbksh[1:]), P(), P()),
-      out_specs=SPECS.cache_lbksh,
-    )(into, new, layer, slot)
-
-  k, v = (jax.sharding.reshard(new, SPECS.keys_bskh) for new in (k, v))
-  return KVCache(
-    update(cache.keys, jnp.moveaxis(k, 1, 3), axis=4),
-    update(cache.values, jnp.moveaxis(v, 1, 2), axis=3),
-  )
-
-
-def _read(cache: KVCache, layer, *, slots: int):
-  """Keys and values of one layer, the first slots of them."""
-  keys, values = (
-    jax.lax.dynamic_index_in_dim(x, layer, keepdims=False)
-    for x in (cache.keys, cache.values)
-  )
-  return keys[..., :slots], values[:, :, :slots]
 
 
 def _weight(

@@ -57,7 +57,7 @@ class Specs:
   keys_bskh: P = P(_ROWS, None, "tensor", None)
   keys_bs: P = P(_ROWS, None)
   logits_btv: P = P(_ROWS, "context", "tensor")
-  cache_lbksh: P = P(None, _ROWS, "tensor", None, None)
+  cache_bkhs: P = P(_ROWS, "tensor", None, None)
   mask_bts: P = P(_ROWS, "context", None)
   row_bt: P = P(_ROWS, "context")
   batch_abt: P = P(None, _ROWS, "context")

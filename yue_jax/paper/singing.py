@@ -125,7 +125,7 @@ class Singing:
     )
     rows = [self._row(trained, prompt, settings) for prompt in prompts]
     decoded = decode(
-      trained.decoder,
+      trained.singer,
       rows,
       [song.section_rule(trained.vocab, settings, tracks=tracks)],
       sampling=Sampling(

@@ -10,10 +10,12 @@ from yue_jax.encoding import EncodedSong, Phrases, encode_song
 from yue_jax.model import Decoder
 from yue_jax.paper import corpora
 from yue_jax.paper.cases import Run
-from yue_jax.sampling import stages
+from yue_jax.sampling.layered import LayeredDecoder, unstack
 from yue_jax.songs import Song
 from yue_jax.tokenizer import Tokenizer
+from yue_jax.train.state import decoder_of
 from yue_jax.vocab import Vocab
+from yue_jax.weights import Weights, load_weights
 from yue_jax.world import corpus as world_corpus
 from yue_jax.world import manifest
 from yue_jax.world.generator import World, WorldSong
@@ -41,8 +43,18 @@ class Trained:
 
   @functools.cached_property
   def decoder(self) -> Decoder:
-    weights = stages.load_stage(self._folder, self.mesh, stage=1)
-    return stages.decoder_of(weights)
+    """That measures losses."""
+    return decoder_of(self._weights.params, self._weights.model)
+
+  @functools.cached_property
+  def singer(self) -> LayeredDecoder:
+    """The same, to sing."""
+    with jax.set_mesh(self.mesh):
+      return unstack(dict(self._weights.params), self._weights.model)
+
+  @functools.cached_property
+  def _weights(self) -> Weights:
+    return load_weights(self._folder, self.mesh, dtype=None)
 
   def world(self, sections: int) -> World:
     """That of songs with so many sections."""

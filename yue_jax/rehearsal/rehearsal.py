@@ -18,7 +18,6 @@ import itertools
 import logging
 
 from etils import epath
-from flax import nnx
 import jax
 import numpy as np
 
@@ -33,13 +32,13 @@ from yue_jax.rehearsal import folder
 from yue_jax.rehearsal.given import read_given
 from yue_jax.rehearsal.own_loss import OwnSongs, document
 from yue_jax.rehearsal.world_words import WorldWords, error_rate
+from yue_jax.sampling.layered import unstack
 from yue_jax.sampling.logits import Sampling
 from yue_jax.sampling.passes import check_room
 from yue_jax.sampling.song import Songs, TrackSettings, generate_tracks
 from yue_jax.sampling.song_folder import spans
 from yue_jax.sharding import SPECS
 from yue_jax.tokenizer import Tokenizer
-from yue_jax.train.state import decoder_graph
 from yue_jax.train.step import make_eval_step
 
 _log = logging.getLogger(__name__)
@@ -66,7 +65,6 @@ class Rehearsal:
       tokenizer.check_fingerprint(data.tokenizer, of="this run")
     self._mesh = mesh
     with jax.set_mesh(mesh):
-      self._graph = decoder_graph(cfg.model)
       self._eval_step = make_eval_step(cfg.model, cfg.loss)
     self._copy = jax.jit(
       functools.partial(_merged, dtype=np.dtype(cfg.model.dtype))
@@ -101,7 +99,7 @@ class Rehearsal:
   ) -> Mapping[str, float]:
     """Sings all songs, side by side, and writes their folders."""
     sung = generate_tracks(
-      nnx.merge(self._graph, jax.block_until_ready(self._copy(params))),
+      unstack(jax.block_until_ready(self._copy(params)), self._cfg.model),
       [song.prompt for song in self._given],
       vocab=self._cfg.vocab,
       phrases=self._phrases,

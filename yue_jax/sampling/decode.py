@@ -13,17 +13,16 @@ is fed the same tokens but sees only those from the last forced one on: from
 <xcodec>, the last token of the prompt, as in the released code.
 
 What all prompts have is fed in chunks. Then the loop returns to the host every
-so often, which shows what there is so far and lets the next turn read more of
-the cache: it is allocated once, and only the slots up to a bound are read.
-What is compiled is in `turn`.
+so often, which shows what there is so far and lets the cache grow: a step reads
+all of its slots. What is compiled is in `turn`, and the cache in `layered`.
 """
 
 from collections.abc import Callable, Sequence
+import dataclasses
 import functools
 import math
 from typing import NamedTuple
 
-from flax import nnx
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
@@ -32,8 +31,14 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 
 from yue_jax.config import ModelConfig
-from yue_jax.model import Decoder, KVCache
 from yue_jax.sampling import queues
+from yue_jax.sampling.layered import (
+  KVCache,
+  LayeredDecoder,
+  branch,
+  grow,
+  unstack,
+)
 from yue_jax.sampling.logits import Sampling
 from yue_jax.sampling.queues import SAMPLE, Row, Rule
 from yue_jax.sampling.turn import (
@@ -44,6 +49,7 @@ from yue_jax.sampling.turn import (
   turn,
 )
 from yue_jax.sharding import SPECS, on_mesh
+from yue_jax.train.state import init_params
 
 _CHUNK_TOKENS = 1024  # of all prompts together, fed at once
 # Songs of similar length share one program. Slots lie last in the keys, and of
@@ -66,7 +72,7 @@ class Decoded(NamedTuple):
 
 
 def decode(
-  decoder: Decoder,
+  decoder: LayeredDecoder,
   rows: Sequence[Row],
   rules: Sequence[Rule],
   *,
@@ -79,7 +85,7 @@ def decode(
   What a row gives depends on its queue and its seed, and not (but for the
   rounding of differently shaped products) on the other rows.
   A program is compiled per number of rows, rules and slots (rounded up), per
-  ids that the rules span, per sampling, and per number of slots that are read
+  ids that the rules span, per sampling, and per size of the cache
   (`slots_read`); what is in the queues does not matter.
 
   Args:
@@ -105,17 +111,18 @@ def decode(
   guided = any((row.guidance[row.is_sampled] != 1).any() for row in rows)
   queue = queues.stack([*rows, *idle], slots)
   program = program_for(decoder.cfg, rules, sampling=sampling, guided=guided)
-  decoder, head = _with_head(decoder, program)
+  head = _head(decoder, program.head)
   # CPU devices may start programs that do not depend on each other in another
   # order, and their collectives would then wait for each other.
   jax.block_until_ready(head)
   # The loop feeds the last forced token itself: its logits are needed.
   known = min(map(queues.prompt_length, rows)) - 1
+  prompts = _read_prompts(decoder, queue.tokens[:, :known])
   state = begin(
-    _read_prompts(decoder, queue.tokens[:, :known]),
+    branch(prompts, program.branches),
     queue,
     fed=np.int32(known),
-    program=program,
+    ids=program.ids,
   )
   given = {
     "head": head,
@@ -126,12 +133,12 @@ def decode(
   until, unfinished = known, True
   while unfinished:
     until = (until // _TURN + 1) * _TURN
+    cache = grow(state.cache, slots_read(until, slots))
     state, so_far = turn(
       decoder,
-      state,
+      dataclasses.replace(state, cache=cache),
       **given,
       until=np.int32(until),
-      read=slots_read(until, slots),
       program=program,
     )
     tokens, entries, unfinished = map(np.asarray, so_far)
@@ -145,7 +152,7 @@ def decode(
 
 
 def slots_read(until: int, slots: int) -> int:
-  """Slots that a step reads, all of them before `until`.
+  """Slots of the cache until `until` is reached: what a step reads.
 
   A power of two or one and a half of it: 1024, 1536, 2048, 3072, 4096, ...
   """
@@ -174,22 +181,28 @@ def lower_turn(
   slots: int,
   sampling: Sampling,
   guided: bool,
-) -> tuple[jax.stages.Lowered, Decoder, DecodeState]:
-  """The turn that reads the whole cache, for devices that need not be there.
+) -> tuple[jax.stages.Lowered, LayeredDecoder, DecodeState]:
+  """The turn with all slots in the cache, for devices that need not be there.
 
   Returns:
     The lowered turn, and the abstract weights and state that it is given.
   """
   with jax.set_mesh(mesh):
     program = program_for(cfg, rules, sampling=sampling, guided=guided)
-    decoder, head = _abstract(
-      mesh, lambda: _with_head(Decoder(cfg, rngs=nnx.Rngs(0)), program)
-    )
+
+    def weights():
+      decoder = unstack(init_params(cfg, seed=0), cfg)
+      return decoder, _head(decoder, program.head)
+
+    decoder, head = _abstract(mesh, weights)
     queue = queues.stack([queues.forced([0])] * rows, slots)
     state = _abstract(
       mesh,
       lambda: begin(
-        decoder.empty_cache(rows, 0), queue, fed=jnp.int32(0), program=program
+        decoder.empty_cache(rows * program.branches, slots),
+        queue,
+        fed=jnp.int32(0),
+        ids=program.ids,
       ),
     )
     lowered = turn.lower(
@@ -200,7 +213,6 @@ def lower_turn(
       table=queues.tabulate(rules),
       seeds=np.zeros((rows, 1), np.uint32),
       until=np.int32(slots),
-      read=slots,
       program=program,
     )
   return lowered, decoder, state
@@ -210,27 +222,11 @@ def _abstract(mesh: jax.sharding.Mesh, make: Callable):
   return on_mesh(mesh, jax.eval_shape(make))
 
 
-def _with_head(
-  decoder: Decoder, program: Program
-) -> tuple[Decoder, Float[Array, "U D"]]:
-  decoder = _as_computed(decoder)
-  return decoder, _head(decoder, program.head)
-
-
-def _as_computed(decoder: Decoder) -> Decoder:
-  """With weights in the dtype of activations: cast once, not at every token."""
-  dtype = jnp.dtype(decoder.cfg.dtype)
-  if all(w.dtype == dtype for w in jax.tree.leaves(decoder)):
-    return decoder
-  cast = jax.jit(functools.partial(jax.tree.map, lambda w: w.astype(dtype)))
-  return cast(decoder)
-
-
-def _head(decoder: Decoder, ids: range) -> Float[Array, "U D"]:
+def _head(decoder: LayeredDecoder, ids: range) -> Float[Array, "U D"]:
   """Rows of the unembedding, in its layout."""
   if len(ids) == decoder.cfg.vocab_size:
-    return decoder.unembed[...]
-  return _rows(decoder.unembed[...], ids)
+    return decoder.unembed
+  return _rows(decoder.unembed, ids)
 
 
 @functools.partial(jax.jit, static_argnames="ids")
@@ -239,13 +235,15 @@ def _rows(table: Float[Array, "V D"], ids: range) -> Float[Array, "U D"]:
   return reshard(table[ids.start : ids.stop], SPECS.embed_vd)
 
 
-def _read_prompts(decoder: Decoder, tokens: Int[np.ndarray, "B n"]) -> KVCache:
+def _read_prompts(
+  decoder: LayeredDecoder, tokens: Int[np.ndarray, "B n"]
+) -> KVCache:
   """A cache of B rows that holds these tokens, and may have more slots."""
   rows, known = tokens.shape
-  slots = slots_read(known, whole_slots(known))
-  cache = _empty(decoder, rows, slots)
+  cache = _empty(decoder, rows)
   if not known:
     return cache
+  slots = whole_slots(known)
   # A power of two, so that there are few programs.
   chunk = 1 << (min(known, max(1, _CHUNK_TOKENS // rows)).bit_length() - 1)
   starts = range(0, known - chunk + 1, chunk)
@@ -253,17 +251,16 @@ def _read_prompts(decoder: Decoder, tokens: Int[np.ndarray, "B n"]) -> KVCache:
   for slot in dict.fromkeys([*starts, known - chunk]):
     cache = read_chunk(
       decoder,
-      cache,
+      grow(cache, slots_read(slot + chunk, slots)),
       tokens[:, slot : slot + chunk],
       slot=np.int32(slot),
-      read=slots_read(slot + chunk, slots),
     )
   return cache
 
 
-@functools.partial(jax.jit, static_argnames=("rows", "slots"))
-def _empty(decoder: Decoder, rows: int, slots: int) -> KVCache:
-  return decoder.empty_cache(rows, slots)
+@functools.partial(jax.jit, static_argnames="rows")
+def _empty(decoder: LayeredDecoder, rows: int) -> KVCache:
+  return decoder.empty_cache(rows, 0)
 
 
 def _row_shards() -> int:

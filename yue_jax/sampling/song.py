@@ -16,8 +16,8 @@ import numpy as np
 
 from yue_jax import codec
 from yue_jax.encoding import Phrases
-from yue_jax.model import Decoder
 from yue_jax.sampling.decode import Decoded, decode
+from yue_jax.sampling.layered import LayeredDecoder
 from yue_jax.sampling.logits import Sampling
 from yue_jax.sampling.passes import Pass, check_room, find_pass
 from yue_jax.sampling.prompts import Prompt
@@ -73,7 +73,7 @@ class Begun(NamedTuple):
 
 
 def generate_tracks(
-  decoder: Decoder,
+  decoder: LayeredDecoder,
   prompts: Sequence[Prompt],
   *,
   vocab: Vocab,

@@ -5,13 +5,13 @@ documents, their tokenizer, the frames of a window. What it says is checked
 here. One that came from elsewhere may say nothing, and is believed.
 """
 
+import dataclasses
 import os
 
-from flax import nnx
 import jax
 
-from yue_jax.model import Decoder
-from yue_jax.train.state import decoder_graph
+from yue_jax.sampling.layered import LayeredDecoder, unstack
+from yue_jax.vocab import Vocab
 from yue_jax.weights import (
   Weights,
   check_stage,
@@ -22,24 +22,37 @@ from yue_jax.weights import (
 RELEASED_WINDOW = 300  # frames, six seconds
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stage:
+  """A checkpoint that is ready to generate.
+
+  Attributes:
+    decoder: its weights, in the dtype of activations.
+    described: what it says of them; `params` is empty.
+  """
+
+  decoder: LayeredDecoder
+  described: Weights
+
+  @property
+  def vocab(self) -> Vocab:
+    return self.described.vocab
+
+
 def load_stage(
   path: str | os.PathLike[str], mesh: jax.sharding.Mesh, *, stage: int
-) -> Weights:
-  """`weights.load_weights`, for a checkpoint of stage 1 or 2.
-
-  Weights are cast to the dtype of activations here, once.
+) -> Stage:
+  """Reads a checkpoint of stage 1 or 2 onto `mesh`.
 
   Raises:
     ValueError: it was trained for the other stage, or does not fit the mesh.
     FileNotFoundError: there is no finished checkpoint.
   """
   check_stage(describe_weights(path), stage, of=path)
-  return load_weights(path, mesh, dtype=None)
-
-
-def decoder_of(weights: Weights) -> Decoder:
-  """The model with its weights."""
-  return nnx.merge(decoder_graph(weights.model), weights.params)
+  weights = load_weights(path, mesh, dtype=None)
+  with jax.set_mesh(mesh):
+    decoder = unstack(weights.params, weights.model)
+  return Stage(decoder, weights)
 
 
 def window_of(weights: Weights, asked: int | None) -> int:

@@ -17,12 +17,12 @@ import numpy as np
 from yue_jax import codec
 from yue_jax.encoding import Phrases
 from yue_jax.progress import Progress
-from yue_jax.sampling import jobs, prompts, song, song_folder, stages, windows
+from yue_jax.sampling import jobs, prompts, song, song_folder, windows
 from yue_jax.sampling.jobs import Job, OpenJob
 from yue_jax.sampling.logits import Sampling
 from yue_jax.sampling.passes import check_room
+from yue_jax.sampling.stages import Stage
 from yue_jax.tokenizer import Tokenizer
-from yue_jax.weights import Weights
 
 RANGES = {"own": windows.own_ranges, "released": windows.released_ranges}
 
@@ -41,8 +41,8 @@ class Models:
 
   tokenizer: Tokenizer
   phrases: Phrases
-  first: Weights
-  second: Weights
+  first: Stage
+  second: Stage
   tracks: song.TrackSettings
   residuals: Sampling
   window: int
@@ -67,7 +67,7 @@ def open_song(job: Job, models: Models) -> OpenJob:
     phrases=models.phrases,
     min_frames=models.tracks.min_frames,
     max_frames=models.tracks.max_frames,
-    max_positions=models.first.model.max_positions,
+    max_positions=models.first.decoder.cfg.max_positions,
   )
   return opened
 
@@ -108,7 +108,7 @@ def sing(opened: Sequence[OpenJob], models: Models) -> song.Songs:
       meter.advance(sum(written) - before, sum(frames))
 
     songs = song.generate_tracks(
-      stages.decoder_of(models.first),
+      models.first.decoder,
       [job.prompt for job in opened],
       vocab=models.first.vocab,
       phrases=models.phrases,
@@ -149,7 +149,7 @@ def complete(
       meter.advance(new, frames * now // of)
 
     completed = windows.generate_codebooks(
-      stages.decoder_of(models.second),
+      models.second.decoder,
       tracks,
       vocab=vocab,
       seeds=[

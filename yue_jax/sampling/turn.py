@@ -17,7 +17,8 @@ from jax.sharding import PartitionSpec as P
 from jax.sharding import reshard
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from yue_jax.model import Decoder, KVCache, logits_of
+from yue_jax.model import logits_of
+from yue_jax.sampling.layered import KVCache, LayeredDecoder
 from yue_jax.sampling.logits import Sampling, guide, next_tokens
 from yue_jax.sampling.queues import SAMPLE, Queue, RuleTable
 from yue_jax.sharding import SPECS
@@ -70,27 +71,29 @@ class DecodeState:
   cache: KVCache
 
 
-@functools.partial(jax.jit, static_argnames="read", donate_argnames="cache")
+@functools.partial(jax.jit, donate_argnames="cache")
 def read_chunk(
-  decoder: Decoder,
+  decoder: LayeredDecoder,
   cache: KVCache,
   tokens: Int[Array, "B T"],
   *,
   slot: Int[Array, ""],
-  read: int,
 ) -> KVCache:
   none = _by_rows(jnp.zeros((tokens.shape[0], 1), jnp.int32))
   tokens = _by_rows(tokens)
-  return _extend(
-    decoder, cache, tokens=tokens, slot=slot, starts=none, read=read
-  )[0]
+  return _extend(decoder, cache, tokens=tokens, slot=slot, starts=none)[0]
 
 
-@functools.partial(jax.jit, static_argnames="program")
+@functools.partial(jax.jit, static_argnames="ids", donate_argnames="cache")
 def begin(
-  prompts: KVCache, queue: Queue, *, fed: Int[Array, ""], program: Program
+  cache: KVCache, queue: Queue, *, fed: Int[Array, ""], ids: range
 ) -> DecodeState:
-  """The state once so many forced tokens of every row are in the cache."""
+  """The state once so many forced tokens of every row are in the cache.
+
+  Args:
+    cache: of all branches.
+    ids: of the program.
+  """
   queue = jax.tree.map(_by_rows, queue)
   slots = queue.tokens.shape[1]
   at = jnp.arange(slots, dtype=jnp.int32)[None, :]
@@ -102,18 +105,16 @@ def begin(
     cursor=everywhere + 1,
     drawn=jnp.zeros_like(queue.lengths),
     start=everywhere,
-    seen=_occurring(queue.tokens, at < fed, program.ids),
+    seen=_occurring(queue.tokens, at < fed, ids),
     tokens=jnp.where(known, queue.tokens, SAMPLE),
     entries=jnp.where(known, at, SAMPLE),
-    cache=_spread(prompts, slots, program.branches),
+    cache=cache,
   )
 
 
-@functools.partial(
-  jax.jit, static_argnames=("read", "program"), donate_argnames="state"
-)
+@functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
 def turn(
-  decoder: Decoder,
+  decoder: LayeredDecoder,
   state: DecodeState,
   *,
   head: Float[Array, "U D"],
@@ -121,14 +122,13 @@ def turn(
   table: RuleTable,
   seeds: Int[Array, "B n"],
   until: Int[Array, ""],
-  read: int,
   program: Program,
 ) -> tuple[DecodeState, tuple[Array, Array, Array]]:
   """Feeds tokens up to slot `until`, or until all rows are done.
 
   Args:
     head: rows of the unembedding, of the ids in `program.head`.
-    read: slots of the cache, from the first on, that every step reads.
+    until: one of the slots of the cache; every step reads all of them.
 
   Returns:
     The state, and of it what the host reads: tokens, entries, and whether any
@@ -138,9 +138,7 @@ def turn(
   keys = _keys(_by_rows(seeds))
 
   def step(state, tokens, *, slot):
-    state, hidden = _feed(
-      state, tokens, decoder, slot=slot, read=read, program=program
-    )
+    state, hidden = _feed(state, tokens, decoder, slot=slot, program=program)
     entry = _entry(state, queue, table=table, ids=program.ids)
     drawn = next_tokens(
       _guided(_logits(hidden, head), entry, program),
@@ -181,24 +179,6 @@ def turn(
   return state, (tokens, entries, _outlook(state, queue)[0])
 
 
-def _spread(cache: KVCache, slots: int, branches: int) -> KVCache:
-  """With more slots, and a row of zeros for the other branch of each row.
-
-  What unconditional branches see of a prompt is at most its last token.
-  """
-
-  def spread(x, axis):
-    more = [(0, slots - n if a == axis else 0) for a, n in enumerate(x.shape)]
-    x = jnp.pad(x, more)
-    others = jnp.zeros_like(x)
-    x = jnp.stack([x, others][:branches], axis=2)
-    layers, rows = x.shape[:2]
-    shape = (layers, rows * branches, *x.shape[3:])
-    return jax.lax.reshape(x, shape, out_sharding=SPECS.cache_lbksh)
-
-  return KVCache(spread(cache.keys, 4), spread(cache.values, 3))
-
-
 def _outlook(state: DecodeState, queue: Queue) -> Bool[Array, "2"]:
   """Whether any row is unfinished, and whether the next token of any is drawn.
 
@@ -213,10 +193,9 @@ def _outlook(state: DecodeState, queue: Queue) -> Bool[Array, "2"]:
 def _feed(
   state: DecodeState,
   tokens: Int[Array, "B T"],
-  decoder: Decoder,
+  decoder: LayeredDecoder,
   *,
   slot: Int[Array, ""],
-  read: int,
   program: Program,
 ) -> tuple[DecodeState, Float[Array, "B*branches 1 D"]]:
   """Feeds tokens of every row, from `slot` on, to all of its branches."""
@@ -227,7 +206,6 @@ def _feed(
     tokens=tokens,
     slot=slot,
     starts=starts[:, : program.branches],
-    read=read,
   )
   fed = _ids(program.ids)[None] == tokens[:, :, None]
   seen = state.seen | jnp.any(fed, axis=1)
@@ -235,13 +213,12 @@ def _feed(
 
 
 def _extend(
-  decoder: Decoder,
+  decoder: LayeredDecoder,
   cache: KVCache,
   *,
   tokens: Int[Array, "B T"],
   slot: Int[Array, ""],
   starts: Int[Array, "B branches"],
-  read: int,
 ) -> tuple[KVCache, Float[Array, "B*branches T D"]]:
   """Feeds the same tokens to branches that begin at different slots."""
   tokens = jnp.broadcast_to(
@@ -249,7 +226,7 @@ def _extend(
   )
   tokens, starts = _merged(tokens), _merged(starts)[:, None]
   at = slot + jnp.arange(tokens.shape[1], dtype=jnp.int32)[None, :]
-  slots = jnp.arange(read, dtype=jnp.int32)[None, None, :]
+  slots = jnp.arange(cache[0].keys.shape[3], dtype=jnp.int32)[None, None, :]
   mask = (slots >= starts[:, :, None]) & (slots <= at[:, :, None])
   return decoder.extend(
     cache,

@@ -12,8 +12,8 @@ import itertools
 import numpy as np
 
 from yue_jax import codec
-from yue_jax.model import Decoder
 from yue_jax.sampling.decode import Decoded, decode
+from yue_jax.sampling.layered import LayeredDecoder
 from yue_jax.sampling.logits import GREEDY, Sampling
 from yue_jax.sampling.queues import Row, Rule, forced, join, sampled
 from yue_jax.vocab import MAX_CODEBOOKS, Vocab
@@ -22,7 +22,7 @@ _MARKS = 3  # <SOA> <stage_1> codes <stage_2>
 
 
 def generate_codebooks(
-  decoder: Decoder,
+  decoder: LayeredDecoder,
   tracks: Sequence[np.ndarray],
   *,
   vocab: Vocab,
@@ -88,7 +88,9 @@ def generate_codebooks(
   )
 
 
-def check_stage_2(decoder: Decoder, vocab: Vocab, *, window: int) -> None:
+def check_stage_2(
+  decoder: LayeredDecoder, vocab: Vocab, *, window: int
+) -> None:
   """Raises ValueError for a model that goes on with codebook 0.
 
   So does one of stage 1, which has not seen any other: the likeliest codec ids
@@ -197,7 +199,7 @@ def _in_range(ids: np.ndarray, vocab: Vocab) -> np.ndarray:
 
 
 def _decode_in_batches(
-  decoder: Decoder,
+  decoder: LayeredDecoder,
   rows: Sequence[Row],
   rule: Rule,
   *,

@@ -99,3 +99,8 @@ def resize_vocabulary(params: dict, rows: int) -> dict:
 def decoder_graph(cfg: ModelConfig) -> nnx.GraphDef:
   """The static half of a Decoder; `nnx.merge` joins it with parameters."""
   return nnx.graphdef(jax.eval_shape(lambda: Decoder(cfg, rngs=nnx.Rngs(0))))
+
+
+def decoder_of(params: dict, cfg: ModelConfig) -> Decoder:
+  """The model with its weights."""
+  return nnx.merge(decoder_graph(cfg), params)
