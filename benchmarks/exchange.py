@@ -1,20 +1,23 @@
 """Measures export and import: memory, and speed beside copying the bytes.
 
-  export   tools/export_hf.py: a checkpoint in float32 -> a folder in bfloat16
-  import   tools/import_hf.py: that folder -> a checkpoint in float32
-  cp       of that folder, with `sync` of its files: export and import end
-           with everything on the disk as well
+  export          tools/export_hf.py: a checkpoint in float32 -> a folder in
+                  bfloat16
+  import          tools/import_hf.py: that folder -> a checkpoint in float32
+  cp checkpoint   of what export reads and import writes, with `sync` of its
+                  files: export and import end with everything on the disk too
+  cp folder       of what export writes and import reads
 
 All are run as commands, in turns; what a command reads is dropped from the
-page cache before (posix_fadvise, DONTNEED). Rates are bytes written by the
-clock, with start and imports: for each byte that is written, cp reads one,
-export two and import half of one. Memory is the highest that was seen of the
+page cache before (posix_fadvise, DONTNEED). Time is that of the whole command,
+start and imports included. A byte of the checkpoint is half a byte of the
+folder: cp of the one moves more than export and import do, of the other less,
+and both ratios are given. Memory is the highest that was seen of the
 process: all that is resident, and of it what is anonymous, not a file's
 (RssAnon, asked for a hundred times a second).
 
 Weights are random numbers of the shape of --model, written chunk by chunk.
 What comes out is compared with what went in, for a tensor of every kind.
-Needs 8 bytes of disk for every parameter: 4 GB for stage1_0b5, 50 GB for
+Needs 10 bytes of disk for every parameter: 5 GB for stage1_0b5, 63 GB for
 stage1_7b.
 
 Prints JSON, and a table to stderr. No accelerator is used.
@@ -45,7 +48,8 @@ from yue_jax.vocab import RELEASED
 from yue_jax.weights import Weights, open_weights, save_staged
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-COPY = 'cp -r "$0" "$1" && sync "$1"/*'
+COPY = 'cp -r "$0" "$1" && find "$1" -type f -exec sync {} +'
+COMMANDS = ("export", "import", "cp checkpoint", "cp folder")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,11 +73,12 @@ def main() -> None:
       *("tools/export_hf.py", str(run), str(folder), "--dtype=bfloat16"),
       f"--workers={args.workers}",
     ]
-    spent = {"export": [], "import": [], "cp": []}
+    spent = {name: [] for name in COMMANDS}
     for _ in range(args.rounds):
       shutil.rmtree(folder, ignore_errors=True)
       spent["export"].append(measure([sys.executable, *export], reads=run))
-      spent["cp"].append(measure_copy(folder, copy))
+      spent["cp checkpoint"].append(measure_copy(run, copy))
+      spent["cp folder"].append(measure_copy(folder, copy))
     compare(run, folder, cfg)
     shutil.rmtree(run)
     for _ in range(args.rounds):
@@ -81,10 +86,11 @@ def main() -> None:
       command.append(f"--workers={args.workers}")
       shutil.rmtree(back, ignore_errors=True)
       spent["import"].append(measure([sys.executable, *command], reads=folder))
-      spent["cp"].append(measure_copy(folder, copy))
+      spent["cp checkpoint"].append(measure_copy(back, copy))
+      spent["cp folder"].append(measure_copy(folder, copy))
     compare(back, folder, cfg)
     sizes = {"export": size_of(folder), "import": size_of(back)}
-  sizes["cp"] = sizes["export"]
+  sizes["cp checkpoint"], sizes["cp folder"] = sizes["import"], sizes["export"]
   rows = [summarise(what, spent[what], sizes[what]) for what in spent]
   by = {row["command"]: row for row in rows}
   figures = {
@@ -94,8 +100,11 @@ def main() -> None:
     "rounds": args.rounds,
     "bytes_written": sizes,
     "medians": rows,
-    "rate_over_cp": {
-      what: round(by[what]["mb_per_second"] / by["cp"]["mb_per_second"], 2)
+    "speed_over_cp": {
+      what: {
+        name: round(by[f"cp {name}"]["seconds"] / by[what]["seconds"], 2)
+        for name in ("checkpoint", "folder")
+      }
       for what in ("export", "import")
     },
   }

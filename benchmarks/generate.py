@@ -1,6 +1,6 @@
 """Measures generation beside transformers' generate on the same weights.
 
-  song             all codebooks of the 32 windows of 96 seconds, greedily:
+  song             all codebooks of the 16 windows of 48 seconds, greedily:
                    ours, all at once, and the released algorithm, four at a
                    time, which calls generate for every frame and reads all
                    before it anew; one such batch is run, and counts for all
