@@ -260,12 +260,12 @@ def test_one_program_for_queues_of_one_shape(decoder, monkeypatch):
     assert len(traces) == 3  # the prompt's chunks; one token, and two at once
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_cache_is_updated_in_place(decoder, dtype):
-  """It is not copied, and neither is what is read of it.
-
-  Activations in bfloat16 have a cache of half the bytes.
-  """
+# Of the 32 arrays of a cache not one is set aside; as bfloat16 they have half
+# the bytes, and CPUs, which multiply float32, set aside what they read of it.
+@pytest.mark.parametrize(
+  ("dtype", "most"), [("float32", 1 / 32), ("bfloat16", 0.2)]
+)
+def test_the_cache_is_updated_in_place(decoder, dtype, most):
   cfg = dataclasses.replace(CFG, layers=16, kv_heads=4, dtype=dtype)
   lowered, _, state = decoding.lower_turn(
     cfg,
@@ -282,7 +282,7 @@ def test_the_cache_is_updated_in_place(decoder, dtype):
   assert size == values * jnp.dtype(dtype).itemsize
   memory = lowered.compile().memory_analysis()
   assert memory.alias_size_in_bytes > size
-  assert memory.temp_size_in_bytes < 0.2 * size
+  assert memory.temp_size_in_bytes < most * size
 
 
 def test_weights_are_taken_apart_and_cast_once():

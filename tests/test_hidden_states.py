@@ -3,7 +3,6 @@
 import dataclasses
 import sys
 
-from flax import nnx
 import jax
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from tests.conftest import ROOT
 from yue_jax.config import MeshConfig
 from yue_jax.exchange.folder import export_folder
 from yue_jax.hidden_states import song_states
-from yue_jax.train.state import decoder_graph, init_params
+from yue_jax.train.state import decoder_of, init_params
 from yue_jax.weights import Weights
 
 sys.path.insert(0, str(ROOT / "tools"))
@@ -43,7 +42,7 @@ def states(weights, songs):
 
 def _states(weights, songs, batch, frames=FRAMES):
   with jax.set_mesh(tiny.mesh(MeshConfig())):
-    decoder = nnx.merge(decoder_graph(CFG), weights.params)
+    decoder = decoder_of(weights.params, CFG)
     return song_states(
       decoder, songs, vocab=tiny.VOCAB, frames=frames, batch=batch
     )

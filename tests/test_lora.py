@@ -2,7 +2,6 @@
 
 import dataclasses
 
-from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +12,7 @@ from yue_jax import accounting, config, lora
 from yue_jax.model import Decoder
 from yue_jax.optimizer import make_optimizer
 from yue_jax.planner import flops, hlo, memory
-from yue_jax.train.state import begin, decoder_graph, init_params
+from yue_jax.train.state import begin, decoder_of, init_params
 from yue_jax.train.step import (
   lower_train_step,
   make_eval_step,
@@ -107,7 +106,7 @@ def trained(single):
 
 @jax.jit
 def logits_of(params, tokens):
-  decoder = nnx.merge(decoder_graph(MODEL), params)
+  decoder = decoder_of(params, MODEL)
   positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
   return Decoder.__call__(decoder, tokens, jnp.ones_like(tokens), positions)
 

@@ -5,7 +5,6 @@ import math
 import pathlib
 import shutil
 
-from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +23,7 @@ from yue_jax.model import Decoder
 from yue_jax.train import loop
 from yue_jax.train.replay import Replay
 from yue_jax.train.start import load_base
-from yue_jax.train.state import decoder_graph, init_params
+from yue_jax.train.state import decoder_of, init_params
 from yue_jax.vocab import Vocab
 from yue_jax.weights import (
   Adapters,
@@ -274,6 +273,6 @@ def adapted_logits(
     segments = np.ones_like(ids)
     positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
   with jax.set_mesh(mesh):
-    decoder = nnx.merge(decoder_graph(cfg.model), params)
+    decoder = decoder_of(params, cfg.model)
     arrays = [jnp.asarray(x) for x in (ids, segments, positions)]
     return np.asarray(jax.jit(Decoder.__call__)(decoder, *arrays))

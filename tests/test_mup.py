@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import types
 
-from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +16,7 @@ from yue_jax.attention import attend
 from yue_jax.optimizer import optimizer_of
 from yue_jax.train.start import Base, start
 from yue_jax.train.state import (
-  decoder_graph,
+  decoder_of,
   init_state,
   initial_weights,
 )
@@ -53,7 +52,7 @@ def weights_of(times: int) -> tuple[dict, dict]:
 @functools.partial(jax.jit, static_argnums=0)
 def coordinates(cfg: config.ModelConfig, params: dict, batch: dict) -> dict:
   """What every layer adds to the residual stream, and the logits."""
-  decoder = nnx.merge(decoder_graph(cfg), params)
+  decoder = decoder_of(params, cfg)
   inputs, segments, positions = (
     batch[name][0] for name in ("inputs", "segments", "positions")
   )

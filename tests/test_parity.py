@@ -10,7 +10,6 @@ import dataclasses
 import json
 import re
 
-from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +21,7 @@ from yue_jax.config import MeshConfig, ModelConfig
 from yue_jax.exchange.folder import export_folder, import_folder
 from yue_jax.model import Decoder
 from yue_jax.tokenizer import Tokenizer
-from yue_jax.train.state import decoder_graph, init_params
+from yue_jax.train.state import decoder_of, init_params
 from yue_jax.vocab import Vocab
 from yue_jax.weights import Weights, load_weights
 
@@ -99,7 +98,7 @@ def torch_logits(model, ids: np.ndarray, positions=None) -> np.ndarray:
 
 def our_logits(weights: Weights, ids, segments, positions) -> np.ndarray:
   cfg = dataclasses.replace(weights.model, dtype="float32", remat="none")
-  decoder = nnx.merge(decoder_graph(cfg), weights.params)
+  decoder = decoder_of(weights.params, cfg)
   arrays = [jnp.asarray(x, jnp.int32) for x in (ids, segments, positions)]
   return np.asarray(jax.jit(Decoder.__call__)(decoder, *arrays))
 
