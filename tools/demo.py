@@ -30,8 +30,6 @@ from yue_jax.metrics import read_metrics
 from yue_jax.processes import cpu_environment
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-REPLAYED = 120  # steps of the run that is never killed
-KILLED = range(60, 90)  # steps at which the other one may be
 AUDIBLE = 8  # songs
 
 
@@ -45,6 +43,8 @@ class Size:
     heldout_songs: to measure losses on.
     generated_songs: from lyrics of held-out songs.
     targets: arguments of tools/report_demo.py.
+    replayed: steps of the run that is never killed. The other one is saved
+      every third of them, and killed some time after its first save.
   """
 
   variant: str
@@ -52,6 +52,7 @@ class Size:
   heldout_songs: int
   generated_songs: int
   targets: tuple[str, ...] = ()
+  replayed: int = 120
 
 
 SIZES = {
@@ -133,7 +134,7 @@ class Demo:
   def train_undisturbed(self) -> None:
     """The first steps of stage 1, to compare the killed run with."""
     command = self.training("stage1", self.fresh("stage1_undisturbed"))
-    self.command([*command, f"--config.train.last_step={REPLAYED}"])
+    self.command([*command, f"--config.train.last_step={self.size.replayed}"])
 
   def train_stage1(self) -> None:
     """Killed once between two checkpoints, then continued to its end."""
@@ -141,9 +142,10 @@ class Demo:
     command = self.training("stage1", run_dir)
     if not (self.out / "killed.json").exists():
       self.fresh("stage1")
-      at = random.choice(KILLED)
+      every = self.size.replayed // 3
+      at = random.choice(range(3 * every // 2, 9 * every // 4))
       self.kill_at(
-        [*command, "--config.train.checkpoint_every=40"], run_dir, at
+        [*command, f"--config.train.checkpoint_every={every}"], run_dir, at
       )
     self.command(command)
 
