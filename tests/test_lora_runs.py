@@ -5,6 +5,7 @@ import math
 import pathlib
 import shutil
 
+from flax.traverse_util import flatten_dict
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,11 +14,13 @@ import pytest
 from tests import songs_on_disk as disk
 from tests import tiny
 from tools import export_lora
-from yue_jax import config, lora
+from yue_jax import checkpoint_chunks, config, lora
 from yue_jax.checkpoint_arrays import fingerprint
+from yue_jax.checkpoint_chunks import boxes, whole
 from yue_jax.config import MeshConfig
 from yue_jax.data.preparing.prepare import prepare
 from yue_jax.exchange.folder import export_folder
+from yue_jax.exchange.merged import merged_weights
 from yue_jax.metrics import read_metrics
 from yue_jax.model import Decoder
 from yue_jax.train import loop
@@ -28,8 +31,10 @@ from yue_jax.vocab import Vocab
 from yue_jax.weights import (
   Adapters,
   Weights,
+  describe_weights,
   load_adapters,
   load_weights,
+  open_weights,
   save_weights,
 )
 
@@ -225,6 +230,40 @@ def test_fingerprints_know_bits_and_not_meshes():
   signs[3, 2] *= -1
   others = (signs, values[::-1], values[:, ::-1])
   assert of(values) not in map(of, others)
+
+
+def test_weights_on_the_disk_have_the_same_fingerprint(tree):
+  """In many chunks, of which each is summed alone."""
+  path = tree["initial_weights"]
+  arrays = flatten_dict(open_weights(path).params, sep="/")
+  assert any(array.chunk != array.shape for array in arrays.values())
+  assert checkpoint_chunks.fingerprint(arrays) == fingerprint(
+    load_weights(path, tiny.mesh(ONE)).params
+  )
+
+
+def test_adapters_are_merged_box_by_box(tree, run):
+  """Into what is loaded, whatever the boxes, with the tables' own rows."""
+  loaded = load_weights(run, tiny.mesh(ONE))
+  merged = merged_weights(describe_weights(run), adapters_of(run))
+  assert merged.model.vocab_size == 640
+  assert (merged.step, merged.kinds) == (STEPS, loaded.kinds)
+  assert merged.data == loaded.data
+  expected = flatten_dict(loaded.params, sep="/")
+  for name, array in flatten_dict(merged.params, sep="/").items():
+    for box in boxes(whole(array.shape), [-(-n // 2) for n in array.shape]):
+      if box[0].stop <= 512:
+        np.testing.assert_allclose(array[box], expected[name][box], atol=1e-6)
+
+
+def test_adapters_are_merged_with_their_own_weights_alone(tree, run, tmp_path):
+  described, adapters = describe_weights(run), adapters_of(run)
+  other = pathlib.Path(tree["initial_weights"]).parent / "other"
+  with pytest.raises(ValueError, match="the adapters belong to weights with"):
+    merged_weights(described, adapters, other)
+  with pytest.raises(FileNotFoundError, match="no finished") as raised:
+    merged_weights(described, adapters, tmp_path)
+  assert "--base" in raised.value.__notes__[0]
 
 
 @pytest.mark.parametrize("merged", [False, True], ids=["peft", "merged"])

@@ -11,7 +11,8 @@ writes a folder that PEFT loads on a LlamaForCausalLM of these weights:
 
 writes a whole model instead, as tools/export_hf.py does: W + s * A B for every
 weight with an adapter, summed in float32. The weights are read from where they
-lay in training, or from --base. OUT appears when it is whole.
+lay in training, or from --base, a box at a time: of a 7B, a few hundred MiB and
+its adapters are in memory. OUT appears when it is whole.
 """
 
 import argparse
@@ -23,24 +24,26 @@ import jax
 from yue_jax.config import MeshConfig
 from yue_jax.exchange.adapter import export_adapter
 from yue_jax.exchange.folder import export_folder
+from yue_jax.exchange.merged import merged_weights
 from yue_jax.exchange.shards import DTYPES
 from yue_jax.sharding import make_mesh
-from yue_jax.weights import load_adapters, load_weights
+from yue_jax.weights import describe_weights, load_adapters
 
 
 def main(argv: list[str] | None = None) -> None:
   args = parse_args(argv)
-  # On the host: a whole model need not fit on one accelerator.
   mesh = make_mesh(MeshConfig(), jax.devices("cpu")[:1])
   try:
     adapters = load_adapters(args.checkpoint, mesh)
     if args.merged:
+      described = describe_weights(args.checkpoint)
       export_folder(
         args.out,
-        load_weights(args.checkpoint, mesh, base=args.base),
+        merged_weights(described, adapters, args.base),
         dtype=args.dtype,
         shard_bytes=round(args.shard_gib * 2**30),
         tokenizer_model=args.tokenizer,
+        rows=described.model.vocab_size,
       )
     else:
       export_adapter(args.out, adapters, base_model=args.base_model)

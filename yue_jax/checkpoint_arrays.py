@@ -4,6 +4,7 @@ Uncompressed zarr3 in chunks of at most 32 MiB that are cut along the layer
 axis first: one layer can be read without its neighbours.
 """
 
+from collections.abc import Mapping, Sequence
 import hashlib
 import json
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from etils import epath
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, UInt
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -65,22 +66,34 @@ def fingerprint(params: Any) -> str:
 
   The same on every mesh: integers add up alike in any order.
   """
-  sums = jax.device_get(
-    jax.jit(lambda p: jax.tree.map(_sum_of_bits, p))(params)
-  )
+  sums = jax.device_get(jax.jit(lambda p: jax.tree.map(sum_of_bits, p))(params))
   leaves, _ = jax.tree_util.tree_flatten_with_path(sums)
-  named = {_name(path): int(value) for path, value in leaves}
-  text = json.dumps(named, sort_keys=True)
+  return fingerprint_of_sums({_name(path): int(x) for path, x in leaves})
+
+
+def fingerprint_of_sums(sums: Mapping[str, int]) -> str:
+  """The fingerprint of arrays of which `sum_of_bits` is known, by name."""
+  text = json.dumps(sums, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _sum_of_bits(x: Float[Array, "..."]) -> Array:
-  """Sum modulo 2^32 of all words, each times a number of its place."""
+def sum_of_bits(
+  x: Float[Array, "..."], corner: Sequence[ArrayLike] = ()
+) -> UInt[Array, ""]:
+  """Sum modulo 2^32 of all words, each times a number of its place.
+
+  Args:
+    x: an array, or a box of one: sums of boxes add up to that of the array.
+    corner: where in the array the box begins, on every axis; () for 0.
+  """
   words = jax.lax.bitcast_convert_type(x, jnp.uint32)
   while words.ndim:
-    place = np.arange(words.shape[-1], dtype=np.uint32)
+    axis = words.ndim - 1
+    place = np.arange(words.shape[axis], dtype=np.uint32)
+    if corner:
+      place += corner[axis]
     odd = 2 * (place * np.uint32(2654435761)) + 1  # loses no bit of a word
-    words = jnp.sum(words * odd[(None,) * (words.ndim - 1)], axis=-1)
+    words = jnp.sum(words * odd[(None,) * axis], axis=axis)
   return words
 
 

@@ -1,6 +1,7 @@
 """Arrays of a checkpoint read and written box by box, in little memory.
 
   open_arrays(item)              {name: StoredArray}, read as array[box]
+  fingerprint(arrays)            as `checkpoint_arrays.fingerprint`
   ArrayWriter(folder, shapes)    writes boxes, in any order and from any thread
   writer.staged()                what Orbax saves by moving the folder
 
@@ -10,7 +11,7 @@ database of its own; Orbax then adds its metadata and joins it to a checkpoint
 in the way it joins what several processes have written.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import dataclasses
 import itertools
 import math
@@ -22,7 +23,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore as ts
 
-from yue_jax.checkpoint_arrays import CHUNK_BYTES
+from yue_jax.checkpoint_arrays import (
+  CHUNK_BYTES,
+  fingerprint_of_sums,
+  sum_of_bits,
+)
 
 Box = tuple[slice, ...]
 _FOLDER = "ocdbt.process_0"  # where Orbax expects what process 0 has written
@@ -205,6 +210,34 @@ def open_arrays(item: epath.PathLike) -> dict[str, StoredArray]:
     folder.rstrip("/").replace(".", "/"): StoredArray(f"{item}: {folder}", s)
     for folder, s in zip(folders, stores, strict=True)
   }
+
+
+def fingerprint(arrays: Mapping[str, StoredArray]) -> str:
+  """Of arrays by name; that of the same arrays in memory."""
+  host = jax.local_devices(backend="cpu")[0]
+  sum_of = jax.jit(sum_of_bits)
+  sums = {}
+  for name, array in arrays.items():
+    cut = boxes(whole(array.shape), array.chunk)
+    sums[name] = 0
+    for box, part in read_ahead(array.start, cut):
+      corner = tuple(np.uint32(s.start) for s in box)
+      sums[name] += int(sum_of(jax.device_put(part, host), corner))
+    sums[name] %= 2**32
+  return fingerprint_of_sums(sums)
+
+
+def read_ahead(
+  start: Callable[[Box], Callable[[], np.ndarray]], boxes: Iterable[Box]
+) -> Iterator[tuple[Box, np.ndarray]]:
+  """Boxes with what is read; one is worked on while the next is on its way.
+
+  Args:
+    start: of a `StoredArray`, or what does the same.
+  """
+  reads = ((box, start(box)) for box in boxes)
+  for (box, wait), _ in itertools.pairwise(itertools.chain(reads, [None])):
+    yield box, wait()
 
 
 def staging_handler() -> ocp.PyTreeCheckpointHandler:

@@ -156,7 +156,7 @@ def open_weights(path: epath.PathLike) -> Weights:
     Weights with a `checkpoint_chunks.StoredArray` for every parameter.
 
   Raises:
-    ValueError: it holds adapters.
+    ValueError: it holds adapters; see `exchange.merged`.
     FileNotFoundError: there is no finished checkpoint.
     OSError: it is damaged.
   """
@@ -186,6 +186,30 @@ def load_adapters(path: epath.PathLike, mesh: jax.sharding.Mesh) -> Adapters:
       f"{step_dir} holds whole weights, expected adapters: a run with `lora`"
     )
   return _read_adapters(step_dir, run, weights, mesh)
+
+
+def find_base(
+  adapters: Adapters, base: epath.PathLike | None = None
+) -> epath.PathLike:
+  """Where the weights lie that adapters were trained on.
+
+  Args:
+    base: a run or a checkpoint; None for where they lay in training.
+
+  Raises:
+    FileNotFoundError: there is no finished checkpoint.
+  """
+  where = base or adapters.initial_weights
+  try:
+    find_checkpoint(where)
+  except FileNotFoundError as error:
+    error.add_note(
+      "Adapters need the weights that they were trained on, which lay at"
+      f" {adapters.initial_weights}; bring them back, or say where they are"
+      " (tools/export_lora.py --merged --base)."
+    )
+    raise
+  return where
 
 
 def load_fingerprinted(
@@ -352,16 +376,8 @@ def _merged(
   dtype: str,
 ) -> dict:
   """The weights that adapters were trained on, with the adapters."""
-  where = base or adapters.initial_weights
-  try:
-    weights, found = load_fingerprinted(where, mesh)
-  except FileNotFoundError as error:
-    error.add_note(
-      "Adapters need the weights that they were trained on, which lay at"
-      f" {adapters.initial_weights}; bring them back, or say where they are"
-      " (tools/export_lora.py --merged --base)."
-    )
-    raise
+  where = find_base(adapters, base)
+  weights, found = load_fingerprinted(where, mesh)
   check_base(found, adapters.base, where)
 
   def whole(params, adapters_):

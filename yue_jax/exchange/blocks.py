@@ -8,13 +8,13 @@ the end as copies of the last, as `train.state.resize_vocabulary` does, or cut.
 """
 
 from collections.abc import Callable, Iterator
-import itertools
+import functools
 import math
 
 import jax
 import numpy as np
 
-from yue_jax.checkpoint_chunks import Box, boxes, whole
+from yue_jax.checkpoint_chunks import Box, boxes, read_ahead, whole
 from yue_jax.config import ModelConfig
 from yue_jax.exchange import table
 
@@ -134,16 +134,13 @@ def _parts(
   leaf, layer: Box, box: Box, dtype: np.dtype, name: str
 ) -> Iterator[tuple[Box, np.ndarray]]:
   """A box of one layer of our array, chunk by chunk: where in it, and what."""
-  pieces = boxes(box, _chunk(leaf)[len(layer) :])
-  reads = ((piece, _start(leaf, layer + piece)) for piece in pieces)
-  # The next one is read while one is worked on.
-  for (piece, wait), _ in itertools.pairwise(itertools.chain(reads, [None])):
-    part = wait()
+  pieces = boxes(layer + box, _chunk(leaf))
+  for piece, part in read_ahead(functools.partial(_start, leaf), pieces):
     part = part[0] if layer else part
     _check_range(part, dtype, name)
     at = tuple(
       slice(p.start - b.start, p.stop - b.start)
-      for p, b in zip(piece, box, strict=True)
+      for p, b in zip(piece[len(layer) :], box, strict=True)
     )
     yield at, part
 
