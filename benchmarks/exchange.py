@@ -1,7 +1,7 @@
 """Measures export and import: memory, and speed beside copying the bytes.
 
   export          tools/export_hf.py: a checkpoint in float32 -> a folder in
-                  bfloat16
+                  --dtype
   import          tools/import_hf.py: that folder -> a checkpoint in float32
   cp checkpoint   of what export reads and import writes, with `sync` of its
                   files: export and import end with everything on the disk too
@@ -9,15 +9,16 @@
 
 All are run as commands, in turns; what a command reads is dropped from the
 page cache before (posix_fadvise, DONTNEED). Time is that of the whole command,
-start and imports included. A byte of the checkpoint is half a byte of the
-folder: cp of the one moves more than export and import do, of the other less,
-and both ratios are given. Memory is the highest that was seen of the
-process: all that is resident, and of it what is anonymous, not a file's
-(RssAnon, asked for a hundred times a second).
+start and imports included. In float32 checkpoint and folder have the same
+bytes. In bfloat16 the folder has half as many: cp of the checkpoint moves more
+than export and import do, of the folder less, and both ratios are given.
+Memory is the highest that was seen of the process: all that is resident, and of
+it what is anonymous, not a file's (RssAnon, asked for a hundred times a
+second).
 
 Weights are random numbers of the shape of --model, written chunk by chunk.
 What comes out is compared with what went in, for a tensor of every kind.
-Needs 10 bytes of disk for every parameter: 5 GB for stage1_0b5, 63 GB for
+Needs 8 bytes of disk for every parameter: 4 GB for stage1_0b5, 50 GB for
 stage1_7b.
 
 Prints JSON, and a table to stderr. No accelerator is used.
@@ -69,26 +70,20 @@ def main() -> None:
     root = pathlib.Path(name)
     run, folder, copy, back = (root / n for n in ("run", "hf", "copy", "back"))
     write_random_checkpoint(run, cfg)
-    export = [
-      *("tools/export_hf.py", str(run), str(folder), "--dtype=bfloat16"),
-      f"--workers={args.workers}",
-    ]
     spent = {name: [] for name in COMMANDS}
     for _ in range(args.rounds):
       shutil.rmtree(folder, ignore_errors=True)
-      spent["export"].append(measure([sys.executable, *export], reads=run))
       spent["cp checkpoint"].append(measure_copy(run, copy))
-      spent["cp folder"].append(measure_copy(folder, copy))
-    compare(run, folder, cfg)
+      spent["export"].append(
+        convert("export_hf", run, folder, args, f"--dtype={args.dtype}")
+      )
+    compare(run, folder, cfg, args.dtype)
     shutil.rmtree(run)
     for _ in range(args.rounds):
-      command = ["tools/import_hf.py", str(folder), str(back)]
-      command.append(f"--workers={args.workers}")
       shutil.rmtree(back, ignore_errors=True)
-      spent["import"].append(measure([sys.executable, *command], reads=folder))
-      spent["cp checkpoint"].append(measure_copy(back, copy))
       spent["cp folder"].append(measure_copy(folder, copy))
-    compare(back, folder, cfg)
+      spent["import"].append(convert("import_hf", folder, back, args))
+    compare(back, folder, cfg, args.dtype)
     sizes = {"export": size_of(folder), "import": size_of(back)}
   sizes["cp checkpoint"], sizes["cp folder"] = sizes["import"], sizes["export"]
   rows = [summarise(what, spent[what], sizes[what]) for what in spent]
@@ -96,6 +91,7 @@ def main() -> None:
   figures = {
     "model": args.model,
     "parameters": accounting.parameter_count(cfg),
+    "dtype": args.dtype,
     "workers": args.workers,
     "rounds": args.rounds,
     "bytes_written": sizes,
@@ -136,6 +132,17 @@ def write_random_checkpoint(run: pathlib.Path, cfg: ModelConfig) -> None:
   with Progress(len(chunks), "chunks", "random weights") as progress:
     for_each(range(len(chunks)), write, workers=2, progress=progress)
   save_staged(run, Weights(cfg, RELEASED, 0, {}), writer)
+
+
+def convert(
+  tool: str,
+  reads: pathlib.Path,
+  writes: pathlib.Path,
+  args: argparse.Namespace,
+  *flags: str,
+) -> Spent:
+  command = [sys.executable, f"tools/{tool}.py", str(reads), str(writes)]
+  return measure([*command, f"--workers={args.workers}", *flags], reads=reads)
 
 
 def measure_copy(folder: pathlib.Path, copy: pathlib.Path) -> Spent:
@@ -183,8 +190,10 @@ def forget(folder: pathlib.Path) -> None:
       os.close(handle)
 
 
-def compare(run: pathlib.Path, folder: pathlib.Path, cfg: ModelConfig) -> None:
-  """The folder has the weights of the run, rounded to bfloat16."""
+def compare(
+  run: pathlib.Path, folder: pathlib.Path, cfg: ModelConfig, dtype: str
+) -> None:
+  """The folder has the weights of the run, rounded to `dtype`."""
   params = open_weights(run).params
   leaves = table.checked_leaves(params, cfg)
   stored = shards.open_folder(folder)
@@ -201,6 +210,7 @@ def compare(run: pathlib.Path, folder: pathlib.Path, cfg: ModelConfig) -> None:
         box = (slice(tensor.layer, tensor.layer + 1), *box[1:])
       ours = leaf[box].reshape(leaf.shape[tensor.row.stacked :])
       theirs = table.to_ours(tensor.row, theirs, cfg)
+    assert theirs.dtype == shards.DTYPES[dtype]
     np.testing.assert_array_equal(ours.astype(theirs.dtype), theirs)
 
 
@@ -228,6 +238,12 @@ def _parser() -> argparse.ArgumentParser:
   add = parser.add_argument
   names = ("stage1_0b5", "stage1_2b", "stage1_7b", "stage2_1b")
   add("--model", choices=names, default=names[0], help="[%(default)s]")
+  add(
+    "--dtype",
+    choices=sorted(shards.DTYPES),
+    default="bfloat16",
+    help="[%(default)s]",
+  )
   add("--rounds", type=int, default=3, help="[3]")
   add("--workers", type=int, default=2, help="of export and import [2]")
   add("--folder", type=pathlib.Path, help="for the files [temporary files]")

@@ -86,6 +86,10 @@ class ShardFile:
         raise
       data, at = data[written:], at + written
 
+  def sync(self) -> None:
+    """Waits until what was written so far is on the disk."""
+    os.fdatasync(self._file.fileno())
+
   def __enter__(self) -> Self:
     return self
 

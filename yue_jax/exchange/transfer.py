@@ -66,8 +66,14 @@ def write_shards(
         write = functools.partial(
           _write_tensor, shard, leaves, cfg, dtype, one_at_a_time, sums
         )
-        in_file = [tensors[name] for name in names]
-        for_each(in_file, write, workers=workers, progress=progress)
+        # The disk has its share at once, and not when the file is closed.
+        for_each(
+          [tensors[name] for name in names],
+          write,
+          workers=workers,
+          progress=progress,
+          after=shard.sync,
+        )
       checksums.write(folder, sums)  # what it vouches for is on the disk
   shards.write_index(folder, files, sum(sizes.values()))
 

@@ -16,13 +16,19 @@ def for_each(
   *,
   workers: int,
   progress: Progress,
+  after: Callable[[], None] = lambda: None,
 ) -> None:
-  """Calls `work` for every item; the first error ends all and is raised."""
+  """Calls `work` for every item; the first error ends all and is raised.
+
+  Args:
+    after: called when an item is done, while others are worked on.
+  """
   with ThreadPoolExecutor(workers) as pool:
     futures = [pool.submit(work, item) for item in items]
     try:
       for future in as_completed(futures):
         future.result()
+        after()
         _give_back()
         progress.advance()
     except BaseException:
