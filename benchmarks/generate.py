@@ -17,8 +17,10 @@ own, and ten times that time counts: a batch would take a quarter of an hour.
 
 Weights are ours, exported. The benchmark ends with an error unless all that is
 greedy, every tenth frame aside, gives the same ids on both sides. Contenders
-are processes of their own with all cores that take turns; figures are medians
-(frame by frame is run once), compilation not counted. cpu_seconds are of all
+are processes of their own with all cores that take turns: torch has a thread on
+each, ours a device on each, over which the rows of a song are cut (all else is
+on one of them, whose larger products use all). Figures are medians (frame by
+frame is run once), compilation not counted. cpu_seconds are of all
 threads: on a machine that is shared they say more than the clock.
 
 Prints JSON, and a table to stderr.
@@ -39,7 +41,12 @@ from benchmarks.turns import Contender
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 JAX, TORCH = "benchmarks.generate_jax", "benchmarks.generate_torch"
-ONE = {"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+CORES = os.cpu_count()
+DEVICES = {  # one for each core
+  "XLA_FLAGS": f"--xla_force_host_platform_device_count={CORES}",
+  # Threads of all of them: one that waits for another device holds its own.
+  "PJRT_NPROC": f"{2 * CORES}",
+}
 BOTH = ("stage 2", "stage 1", "stage 1, drawn")
 RELEASED = "frame by frame"
 
@@ -69,9 +76,12 @@ def measure(
   """Lines of figures: of every kind of work, and of every context."""
   command = [sys.executable, "-m", JAX, f"--work={name}"]
   subprocess.run(
-    [*command, f"--export={folder}"], cwd=ROOT, check=True, env=os.environ | ONE
+    [*command, f"--export={folder}"],
+    cwd=ROOT,
+    check=True,
+    env=os.environ | DEVICES,
   )
-  ours = Contender(command, cwd=ROOT, environment=ONE)
+  ours = Contender(command, cwd=ROOT, environment=DEVICES)
   theirs = Contender(
     [sys.executable, "-m", TORCH, f"--work={name}", f"--folder={folder}"],
     cwd=ROOT,

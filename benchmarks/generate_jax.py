@@ -4,6 +4,8 @@ With --export it writes the weights as a Hugging Face folder instead.
 """
 
 import argparse
+from collections.abc import Callable
+import functools
 import pathlib
 import time
 
@@ -39,23 +41,44 @@ DRAWN = Sampling(repetition_penalty=PENALTY)
 def main() -> None:
   args = _parser().parse_args()
   work = WORKS[args.work]
-  with jax.set_mesh(make_mesh(MeshConfig(), jax.devices()[:1])):
-    params = jax.jit(lambda: init_params(work.model, seed=0))()
-    if args.export:
-      export(args.export, work, params)
-      return
-    decoder = unstack(params, work.model)
-    calls = {
-      "stage 2": lambda: windows(decoder, work, ROWS),
-      "song": lambda: windows(decoder, work, SONG),
-      "stage 1": lambda: tracks(decoder, work, PENALIZED),
-      "stage 1, drawn": lambda: tracks(decoder, work, DRAWN),
-    }
-    for context in CONTEXTS:
-      calls[f"context {context}"] = lambda c=context: at_context(
-        decoder, work, c
-      )
-    serve(calls, first={})
+  one = make_mesh(MeshConfig(), jax.devices()[:1])
+  if args.export:
+    with jax.set_mesh(one):
+      export(args.export, work, init(work))
+    return
+  # Rows of a song are cut over a device for each core.
+  cores = make_mesh(MeshConfig(replica=jax.device_count()))
+  calls = {
+    "stage 2": on(one, work, lambda d: windows(d, work, ROWS)),
+    "song": on(cores, work, lambda d: windows(d, work, SONG)),
+    "stage 1": on(one, work, lambda d: tracks(d, work, PENALIZED)),
+    "stage 1, drawn": on(one, work, lambda d: tracks(d, work, DRAWN)),
+  }
+  for context in CONTEXTS:
+    calls[f"context {context}"] = on(
+      one, work, lambda d, c=context: at_context(d, work, c)
+    )
+  serve(calls, first={})
+
+
+def init(work: Work) -> dict:
+  return jax.jit(lambda: init_params(work.model, seed=0))()
+
+
+def on(
+  mesh: jax.sharding.Mesh, work: Work, call: Callable[[LayeredDecoder], dict]
+) -> Callable[[], dict]:
+  """The call, given the model on a mesh."""
+
+  @functools.cache
+  def decoder() -> LayeredDecoder:
+    return unstack(init(work), work.model)
+
+  def on_mesh() -> dict:
+    with jax.set_mesh(mesh):
+      return call(decoder())
+
+  return on_mesh
 
 
 def windows(decoder: LayeredDecoder, work: Work, count: int) -> dict[str, list]:
