@@ -49,15 +49,13 @@ def main() -> None:
   # Rows of a song are cut over a device for each core.
   cores = make_mesh(MeshConfig(replica=jax.device_count()))
   calls = {
-    "stage 2": on(one, work, lambda d: windows(d, work, ROWS)),
-    "song": on(cores, work, lambda d: windows(d, work, SONG)),
-    "stage 1": on(one, work, lambda d: tracks(d, work, PENALIZED)),
-    "stage 1, drawn": on(one, work, lambda d: tracks(d, work, DRAWN)),
+    "stage 2": on(one, windows, work, ROWS),
+    "song": on(cores, windows, work, SONG),
+    "stage 1": on(one, tracks, work, PENALIZED),
+    "stage 1, drawn": on(one, tracks, work, DRAWN),
   }
   for context in CONTEXTS:
-    calls[f"context {context}"] = on(
-      one, work, lambda d, c=context: at_context(d, work, c)
-    )
+    calls[f"context {context}"] = on(one, at_context, work, context)
   serve(calls, first={})
 
 
@@ -65,18 +63,20 @@ def init(work: Work) -> dict:
   return jax.jit(lambda: init_params(work.model, seed=0))()
 
 
+@functools.cache
+def decoder_on(mesh: jax.sharding.Mesh, work: Work) -> LayeredDecoder:
+  """One for all calls on a mesh."""
+  return unstack(init(work), work.model)
+
+
 def on(
-  mesh: jax.sharding.Mesh, work: Work, call: Callable[[LayeredDecoder], dict]
+  mesh: jax.sharding.Mesh, call: Callable[..., dict], work: Work, amount
 ) -> Callable[[], dict]:
   """The call, given the model on a mesh."""
 
-  @functools.cache
-  def decoder() -> LayeredDecoder:
-    return unstack(init(work), work.model)
-
   def on_mesh() -> dict:
     with jax.set_mesh(mesh):
-      return call(decoder())
+      return call(decoder_on(mesh, work), work, amount)
 
   return on_mesh
 

@@ -21,6 +21,7 @@ import sys
 
 import jax
 
+from yue_jax.checkpoint import find_checkpoint
 from yue_jax.config import MeshConfig
 from yue_jax.exchange.adapter import export_adapter
 from yue_jax.exchange.folder import export_folder
@@ -34,9 +35,10 @@ def main(argv: list[str] | None = None) -> None:
   args = parse_args(argv)
   mesh = make_mesh(MeshConfig(), jax.devices("cpu")[:1])
   try:
-    adapters = load_adapters(args.checkpoint, mesh)
+    checkpoint = find_checkpoint(args.checkpoint)
+    adapters = load_adapters(checkpoint, mesh)
     if args.merged:
-      described = describe_weights(args.checkpoint)
+      described = describe_weights(checkpoint)
       export_folder(
         args.out,
         merged_weights(described, adapters, args.base),

@@ -190,6 +190,31 @@ def check_base(found: str, expected: str, where: epath.PathLike) -> None:
     )
 
 
+def find_base(
+  base: epath.PathLike | None, trained_on: epath.PathLike
+) -> epath.PathLike:
+  """Where the weights lie that adapters belong to.
+
+  Args:
+    base: a run or a checkpoint; None for where they lay in training.
+    trained_on: where that was.
+
+  Raises:
+    FileNotFoundError: there is no finished checkpoint.
+  """
+  where = base or trained_on
+  try:
+    find_checkpoint(where)
+  except FileNotFoundError as error:
+    error.add_note(
+      "Adapters need the weights that they were trained on, which lay at"
+      f" {trained_on}; bring them back, or say where they are"
+      " (tools/export_lora.py --merged --base)."
+    )
+    raise
+  return where
+
+
 def find_checkpoint(path: epath.PathLike) -> epath.Path:
   """The directory of the checkpoint that `path` means."""
   path = epath.Path(path).absolute()

@@ -228,14 +228,14 @@ def fingerprint(arrays: Mapping[str, StoredArray]) -> str:
 
 
 def read_ahead(
-  start: Callable[[Box], Callable[[], np.ndarray]], boxes: Iterable[Box]
+  start: Callable[[Box], Callable[[], np.ndarray]], wanted: Iterable[Box]
 ) -> Iterator[tuple[Box, np.ndarray]]:
   """Boxes with what is read; one is worked on while the next is on its way.
 
   Args:
     start: of a `StoredArray`, or what does the same.
   """
-  reads = ((box, start(box)) for box in boxes)
+  reads = ((box, start(box)) for box in wanted)
   for (box, wait), _ in itertools.pairwise(itertools.chain(reads, [None])):
     yield box, wait()
 

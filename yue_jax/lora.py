@@ -24,8 +24,10 @@ adds, as long as that is less than 1/512 of the weight.
 There is no dropout: a step is a function of state and batch, without a draw.
 """
 
+from collections.abc import Callable
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -109,25 +111,27 @@ def split(params: dict) -> tuple[dict, dict]:
   trained = adapters(params)
   if not trained:
     return {}, params
-  frozen = jax.tree.map(
-    lambda leaf: leaf.weight if _is_adapted(leaf) else leaf,
-    params,
-    is_leaf=_is_adapted,
-  )
-  return frozen, trained
+  return replace_adapted(params, lambda leaf: leaf.weight), trained
 
 
 def merge(params: dict) -> dict:
   """The parameters with W + scale * A B for every adapted W, in its dtype."""
 
   def whole(leaf):
-    if not _is_adapted(leaf):
-      return leaf
     product = jax.vmap(lambda a, b: jnp.tensordot(a, b, axes=1))
     delta = leaf.adapter.scale * product(leaf.adapter.a, leaf.adapter.b)
     return (leaf.weight + delta).astype(leaf.weight.dtype)
 
-  return jax.tree.map(whole, params, is_leaf=_is_adapted)
+  return replace_adapted(params, whole)
+
+
+def replace_adapted(params: dict, change: Callable[[Adapted], Any]) -> dict:
+  """The parameters with something else in the place of every adapted weight."""
+  return jax.tree.map(
+    lambda leaf: change(leaf) if _is_adapted(leaf) else leaf,
+    params,
+    is_leaf=_is_adapted,
+  )
 
 
 def two_ways(letters: str) -> tuple[str, str]:

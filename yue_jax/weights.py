@@ -24,6 +24,7 @@ from yue_jax.checkpoint import (
   DataDescription,
   check_base,
   description,
+  find_base,
   find_checkpoint,
   open_manager,
   read_description,
@@ -186,30 +187,6 @@ def load_adapters(path: epath.PathLike, mesh: jax.sharding.Mesh) -> Adapters:
       f"{step_dir} holds whole weights, expected adapters: a run with `lora`"
     )
   return _read_adapters(step_dir, run, weights, mesh)
-
-
-def find_base(
-  adapters: Adapters, base: epath.PathLike | None = None
-) -> epath.PathLike:
-  """Where the weights lie that adapters were trained on.
-
-  Args:
-    base: a run or a checkpoint; None for where they lay in training.
-
-  Raises:
-    FileNotFoundError: there is no finished checkpoint.
-  """
-  where = base or adapters.initial_weights
-  try:
-    find_checkpoint(where)
-  except FileNotFoundError as error:
-    error.add_note(
-      "Adapters need the weights that they were trained on, which lay at"
-      f" {adapters.initial_weights}; bring them back, or say where they are"
-      " (tools/export_lora.py --merged --base)."
-    )
-    raise
-  return where
 
 
 def load_fingerprinted(
@@ -376,7 +353,7 @@ def _merged(
   dtype: str,
 ) -> dict:
   """The weights that adapters were trained on, with the adapters."""
-  where = find_base(adapters, base)
+  where = find_base(base, adapters.initial_weights)
   weights, found = load_fingerprinted(where, mesh)
   check_base(found, adapters.base, where)
 

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 
 from yue_jax import checkpoint_chunks, lora
-from yue_jax.checkpoint import check_base
+from yue_jax.checkpoint import check_base, find_base
 from yue_jax.checkpoint_chunks import Box, StoredArray
-from yue_jax.weights import Adapters, Weights, find_base, open_weights
+from yue_jax.weights import Adapters, Weights, open_weights
 
 
 def merged_weights(
@@ -33,15 +33,12 @@ def merged_weights(
     ValueError: the weights there are others.
     OSError: they are damaged.
   """
-  where = find_base(adapters, base)
+  where = find_base(base, adapters.initial_weights)
   opened = open_weights(where)
   arrays = traverse_util.flatten_dict(opened.params, sep="/")
   check_base(checkpoint_chunks.fingerprint(arrays), adapters.base, where)
-  params = jax.tree.map(
-    lambda leaf: MergedArray(leaf) if isinstance(leaf, lora.Adapted) else leaf,
-    lora.join(opened.params, adapters.params),
-    is_leaf=lambda leaf: isinstance(leaf, lora.Adapted),
-  )
+  joined = lora.join(opened.params, adapters.params)
+  params = lora.replace_adapted(joined, MergedArray)
   rows = opened.model.vocab_size
   model = dataclasses.replace(described.model, vocab_size=rows)
   return dataclasses.replace(described, model=model, params=params)
