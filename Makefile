@@ -4,7 +4,7 @@
 # make paper tries the claims of the paper in the small world: hours, and goes on
 # where it was interrupted; with QUICK=1 minutes (see tools/paper.py --help).
 # and make bench measures (tables here, figures in runs/bench; benchmarks/ says
-# what of), most of an hour on two cores that have nothing else to do.
+# what of), an hour and a half on two cores that have nothing else to do.
 # PYTHON   interpreter that makes the environment
 # TORCH    pip arguments for a CPU build of PyTorch, with which exported weights
 #          are checked; where pip finds none, or with TORCH=, these checks say

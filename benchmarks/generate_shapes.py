@@ -13,7 +13,7 @@ from yue_jax.vocab import RELEASED, Vocab
 
 WINDOW = 300  # frames, as released
 ROWS = 4  # the released inference completes as many windows at once
-SONG = 4 * ROWS  # windows of 48 seconds of two tracks
+SONG = 8 * ROWS  # windows of 96 seconds of two tracks
 PROMPT = 64  # tokens before the first one that stage 1 draws
 CONTEXTS = (1024, 2048, 4096, 8192, 16_384)
 RESIDUAL = 7  # codebooks of a frame that stage 2 draws
