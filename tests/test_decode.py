@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import tiny
-from yue_jax.exchange.folder import export_folder
+from tests import by_transformers, tiny
 from yue_jax.model import Decoder
 from yue_jax.sampling import decode as decoding
 from yue_jax.sampling import queues
@@ -26,7 +25,6 @@ from yue_jax.sampling.logits import GREEDY, Sampling
 from yue_jax.sampling.queues import Row, Rule, forced, join, sampled
 from yue_jax.sharding import SPECS
 from yue_jax.train.state import init_params
-from yue_jax.weights import Weights
 
 # Large weights: sharp attention, and no near-ties between likely tokens.
 CFG = dataclasses.replace(tiny.MODEL, layers=2, max_positions=128, init_std=0.3)
@@ -469,61 +467,23 @@ def test_rules_of_another_vocabulary_are_refused(decoder):
     )
 
 
-def test_greedy_equals_generate_of_transformers(whole, decoder, tmp_path):
-  """Section by section as in the released inference, on exported weights."""
-  torch = pytest.importorskip("torch", reason="needs PyTorch")
-  transformers = pytest.importorskip(
-    "transformers", reason="needs transformers"
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+def test_greedy_equals_generate_of_transformers(
+  whole, decoder, tmp_path, penalty
+):
+  """Entry by entry as in the released inference, on exported weights."""
+  row, rules = song(70), [PAIRS, TRIPLES]
+  expected = by_transformers.greedily(
+    by_transformers.exported(whole, tmp_path / "hf"),
+    row,
+    rules,
+    penalty=penalty,
   )
-  cycle = (range(50, 120),)  # one track: theirs may stop anywhere
-  rule = Rule(cycle=cycle, minimum=4, maximum=14, stop=STOP)
-  prompts, scales = [song(70).tokens[:70], [7, 8, 9]], [1.5, 1.2]
-  model = as_transformers(whole, tmp_path, transformers)
-
-  def only_allowed(_, scores):
-    allowed = torch.zeros(scores.shape[-1], dtype=torch.bool)
-    allowed[[*cycle[0], STOP]] = True
-    return scores.masked_fill(~allowed, -float("inf"))
-
-  for penalty in (1.0, 1.3):
-    expected = np.zeros(0, np.int64)
-    for prompt, scale in zip(prompts, scales, strict=True):
-      given = np.concatenate([expected, prompt])
-      expected = model.generate(
-        torch.from_numpy(given)[None],
-        attention_mask=torch.ones(1, len(given), dtype=torch.long),
-        guidance_scale=scale,
-        repetition_penalty=penalty,
-        min_new_tokens=rule.minimum,
-        max_new_tokens=rule.maximum,
-        logits_processor=[only_allowed],
-        eos_token_id=STOP,
-        pad_token_id=0,
-        do_sample=False,
-      )[0].numpy()
-      if expected[-1] != STOP:
-        expected = np.append(expected, STOP)
-    row = []
-    for prompt, scale in zip(prompts, scales, strict=True):
-      row += [forced(prompt), sampled(0, guidance=scale)]
-    (got,) = decode(
-      decoder,
-      [join(row)],
-      [rule],
-      sampling=Sampling(temperature=0, repetition_penalty=penalty),
-      seeds=np.zeros((1, 1)),
-    )
-    assert got.tokens.tolist() == expected.tolist()
-
-
-def as_transformers(decoder, folder, transformers):
-  params = nnx.to_pure_dict(nnx.state(decoder, nnx.Param))
-  weights = Weights(CFG, tiny.VOCAB, 0, jax.tree.map(np.asarray, params))
-  export_folder(
-    folder / "hf",
-    weights,
-    dtype="float32",
-    shard_bytes=2**20,
-    tokenizer_model=None,
+  (got,) = decode(
+    decoder,
+    [row],
+    rules,
+    sampling=Sampling(temperature=0, repetition_penalty=penalty),
+    seeds=np.zeros((1, 1)),
   )
-  return transformers.AutoModelForCausalLM.from_pretrained(folder / "hf").eval()
+  assert got.tokens.tolist() == expected

@@ -4,9 +4,22 @@ import json
 import pathlib
 import sys
 
+import jax
+import numpy as np
 import pytest
 
+from tests import by_transformers, tiny
 from tests.conftest import ROOT
+from yue_jax.encoding import Phrases
+from yue_jax.sampling import windows
+from yue_jax.sampling.decode import decode
+from yue_jax.sampling.layered import unstack
+from yue_jax.sampling.logits import GREEDY, Sampling
+from yue_jax.sampling.passes import Pass
+from yue_jax.sampling.prompts import encode_prompt
+from yue_jax.sampling.song import TrackSettings, section_rule, track_row
+from yue_jax.tokenizer import Tokenizer
+from yue_jax.weights import load_weights
 
 sys.path.insert(0, str(ROOT / "tools"))
 import demo
@@ -43,6 +56,64 @@ def test_training_lowers_every_trained_stream(finished):
 def test_exported_weights_have_equal_logits_in_pytorch(finished):
   pytest.importorskip("torch", reason="PyTorch is not installed")
   assert finished[1]["logits_max_abs_difference"] < 1e-4
+
+
+def test_trained_stage_1_sings_in_transformers_what_it_sings_here(finished):
+  """Guided and penalised as in the released inference, greedily."""
+  out = finished[0]
+  model = by_transformers.loaded(out / "hf/stage1")
+  tokenizer = Tokenizer(out / "world/tokenizer.model")
+  told = json.loads(min(out.glob("songs/*/song.json")).read_text())
+  settings = TrackSettings(
+    sampling=Sampling(temperature=0), min_frames=5, max_frames=20
+  )
+  weights = load_weights(out / "stage1", tiny.mesh(tiny.MESHES["one"]))
+  vocab = weights.vocab
+  row = track_row(
+    encode_prompt(
+      told["tags"], told["sections"][:2], tokenizer=tokenizer, vocab=vocab
+    ),
+    vocab,
+    phrases=Phrases.encode(tokenizer),
+    settings=settings,
+    part=Pass(0, 0, 2),
+    known=(),
+  )
+  assert row.guidance[row.is_sampled].tolist() == pytest.approx([1.5, 1.2])
+  rules = [section_rule(vocab, settings)]
+  assert greedily(weights, [row], rules, settings.sampling) == [
+    by_transformers.greedily(
+      model, row, rules, penalty=settings.sampling.repetition_penalty
+    )
+  ]
+
+
+def test_trained_stage_2_completes_in_transformers_what_it_completes_here(
+  finished,
+):
+  """Frame by frame, as in the released inference."""
+  out = finished[0]
+  model = by_transformers.loaded(out / "hf/stage2")
+  weights = load_weights(out / "stage2", tiny.mesh(tiny.MESHES["one"]))
+  window, vocab = weights.data.window, weights.vocab
+  tracks = [
+    np.load(path)[0, :window] for path in sorted(out.glob("songs/*/?track.npy"))
+  ]
+  rows = [windows.window_row(codes, vocab, window=window) for codes in tracks]
+  ranges = windows.released_ranges(vocab, vocab.window_codebooks)
+  rules = [windows.frame_rule(ranges)]
+  assert greedily(weights, rows, rules, GREEDY) == [
+    by_transformers.greedily(model, row, rules) for row in rows
+  ]
+
+
+def greedily(weights, rows, rules, sampling) -> list[list[int]]:
+  with jax.set_mesh(tiny.mesh(tiny.MESHES["one"])):
+    decoder = unstack(weights.params, weights.model)
+    decoded = decode(
+      decoder, rows, rules, sampling=sampling, seeds=np.zeros((len(rows), 1))
+    )
+  return [result.tokens.tolist() for result in decoded]
 
 
 def test_untrained_models_sing_nothing_right(finished):

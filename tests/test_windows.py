@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests import tiny
+from tests import by_transformers, tiny
 from yue_jax import codec, documents
 from yue_jax.model import Decoder
 from yue_jax.sampling import decode, windows
@@ -189,6 +189,24 @@ def test_released_residuals_are_the_likeliest_of_all_and_mended(whole, decoder):
     for row, ids_of in zip(ids[1:], own, strict=True)
     for token in row
   )
+
+
+@pytest.mark.parametrize(
+  "ranges", [windows.own_ranges, windows.released_ranges]
+)
+def test_windows_equal_the_released_algorithm(whole, decoder, tmp_path, ranges):
+  """Frame by frame in PyTorch, reading all before anew each time."""
+  rows = [
+    windows.window_row(track, VOCAB, window=6) for track in tracks_of(6, 6)
+  ]
+  rule = windows.frame_rule(ranges(VOCAB, MAX_CODEBOOKS))
+  model = by_transformers.exported(whole, tmp_path / "hf")
+  decoded = decode.decode(
+    decoder, rows, [rule], sampling=GREEDY, seeds=np.zeros((2, 1))
+  )
+  for row, result in zip(rows, decoded, strict=True):
+    expected = by_transformers.greedily(model, row, [rule])
+    assert result.tokens.tolist() == expected
 
 
 def test_codes_outside_their_range_become_the_most_frequent(decoder):
