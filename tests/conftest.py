@@ -6,17 +6,23 @@ those of float32 arithmetic. Rank promotion is an error: a silently broadcast
 axis is the most common way to a wrong loss.
 """
 
+import importlib.metadata
 import importlib.util
 import os
 import pathlib
+
+# Whether XLA can make the kernels of fusions without MLIR, which takes a third
+# longer. From jaxlib 0.11.2 on it has no such flag, and ends at an unknown one.
+EMITTERS_ARE_A_CHOICE = tuple(
+  int(n) for n in importlib.metadata.version("jaxlib").split(".")[:2]
+) < (0, 11)
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
   os.environ.get("XLA_FLAGS", "")
   + " --xla_force_host_platform_device_count=8"
   + " --xla_backend_optimization_level=0"
-  # Kernels of fusions that are made without MLIR, which takes a third longer.
-  + " --xla_cpu_use_fusion_emitters=false"
+  + EMITTERS_ARE_A_CHOICE * " --xla_cpu_use_fusion_emitters=false"
   + " --xla_cpu_parallel_codegen_split_count=1"
 )
 # A fake device that waits for others in a collective holds a thread of the
