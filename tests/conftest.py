@@ -12,7 +12,7 @@ import os
 import pathlib
 
 # Whether XLA can make the kernels of fusions without MLIR, which takes a third
-# longer. From jaxlib 0.11.2 on it has no such flag, and ends at an unknown one.
+# longer. jaxlib 0.11.0 still can, 0.11.2 cannot, and ends at an unknown flag.
 EMITTERS_ARE_A_CHOICE = tuple(
   int(n) for n in importlib.metadata.version("jaxlib").split(".")[:2]
 ) < (0, 11)
